@@ -1,0 +1,78 @@
+//! One request of the user's own: render, write down, send, judge.
+//!
+//! It must not send before the journal says that the job is still ours.
+
+use chrono::Utc;
+use serde_json::json;
+
+use super::answer::{Verdict, judge};
+use super::client::{Client, Failure};
+use super::context::{context, operation_key};
+use super::progress::{Journal, Progress, Sending};
+use super::redact::Redaction;
+use super::request::{Rendered, dispatch};
+use crate::config::action::{HttpSpec, OnUnknown};
+use crate::job::{Job, Outcome};
+
+/// Runs an attempt.
+pub(super) async fn run(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec) -> Outcome {
+    attempt(journal, client, job, spec)
+        .await
+        .unwrap_or_else(|outcome| outcome)
+}
+
+async fn attempt(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec) -> Result<Outcome, Outcome> {
+    let mut progress = Progress::of(job)?;
+    if let (Some(earlier), true) = (&progress.sending, spec.on_unknown != OnUnknown::Resend) {
+        return Err(unknown(earlier.attempt, "it ended before an answer came"));
+    }
+    let names = context(job, job.claimed_at);
+    let request = Rendered::reuse_or_make(progress.request.take(), spec, "", &operation_key(job), &names)
+        .map_err(|error| Outcome::Discard(error.to_string()))?;
+    progress.request = Some(request.clone());
+    progress.sending = Some(Sending { attempt: job.attempt });
+    journal.save(job, &progress).await?;
+    let verdict = exchange(client, job, spec, spec.on_unknown, &request).await;
+    if !matches!(verdict, Verdict::Done { .. } | Verdict::Unknown(_)) {
+        journal.clear_sending(job, &mut progress).await?;
+    }
+    Ok(match verdict {
+        Verdict::Done { status, captures } => Outcome::Done(json!({ "status": status, "captures": captures })),
+        Verdict::Passing { error, after } => Outcome::Retry { error, after },
+        Verdict::NotSent(error) => Outcome::Retry { error, after: None },
+        Verdict::Refused(error) => Outcome::Discard(error),
+        Verdict::Unknown(error) if spec.on_unknown == OnUnknown::Resend => Outcome::Retry {
+            error: format!("{error}; it may have been received"),
+            after: None,
+        },
+        Verdict::Unknown(error) => unknown(job.attempt, &error),
+    })
+}
+
+/// Sends a stored request and reads what came back.
+pub(super) async fn exchange(
+    client: &Client,
+    job: &Job,
+    spec: &HttpSpec,
+    on_unknown: OnUnknown,
+    request: &Rendered,
+) -> Verdict {
+    let now = Utc::now();
+    let dispatch = match dispatch(spec, request, &operation_key(job), now) {
+        Ok(dispatch) => dispatch,
+        Err(error) => return Verdict::Refused(error.to_string()),
+    };
+    let origin = dispatch.url.origin().ascii_serialization();
+    match client.send(dispatch, spec.max_response_bytes).await {
+        Ok(answer) => judge(spec, on_unknown, &answer, &Redaction::new(spec, job, request), now),
+        Err(Failure::NotSent(error)) => Verdict::NotSent(format!("{origin}: {error}")),
+        Err(Failure::Refused(error)) => Verdict::Refused(error),
+        Err(Failure::Unknown(error)) => Verdict::Unknown(format!("{origin}: {error}")),
+    }
+}
+
+/// The end of a job that must not be sent twice and may have been sent once. `sending` stays in its progress, so that
+/// only a person's retry, which removes it, sends again.
+pub(super) fn unknown(attempt: i32, why: &str) -> Outcome {
+    Outcome::Discard(format!("not known whether attempt {attempt} was received: {why}"))
+}

@@ -1,0 +1,120 @@
+//! Requests of the operator's own to a service of ours: `smshook send` and `smshook healthcheck`.
+//!
+//! The guard that keeps actions out of private networks does not apply: the address comes from the command line or the
+//! configuration, never from a message. Nothing that runs jobs may call this.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+
+/// A service on this machine answers within its accept deadline, which is seconds at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an answer that are read: ours are a line.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// What the service answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body, what is not UTF-8 replaced.
+    pub body: String,
+}
+
+/// Why there is no answer; says what happened, not where.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LocalError(String);
+
+impl From<reqwest::Error> for LocalError {
+    /// Keeps the innermost error: those around it only repeat the URL.
+    fn from(error: reqwest::Error) -> Self {
+        let outermost: &(dyn std::error::Error + 'static) = &error;
+        let innermost = std::iter::successors(Some(outermost), |error| error.source()).last();
+        Self(innermost.map(ToString::to_string).unwrap_or_default())
+    }
+}
+
+/// Posts `body` to `url`, anywhere.
+pub async fn post(url: &str, headers: HeaderMap, body: String) -> Result<LocalAnswer, LocalError> {
+    send(Method::POST, url, headers, Some(body)).await
+}
+
+/// Gets `url`, anywhere.
+pub async fn get(url: &str) -> Result<LocalAnswer, LocalError> {
+    send(Method::GET, url, HeaderMap::new(), None).await
+}
+
+async fn send(method: Method, url: &str, headers: HeaderMap, body: Option<String>) -> Result<LocalAnswer, LocalError> {
+    let request = client()?.request(method, url).headers(headers);
+    let request = match body {
+        Some(body) => request.body(body),
+        None => request,
+    };
+    let mut response = request.send().await?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER_BYTES {
+            body.truncate(MAX_ANSWER_BYTES);
+            break;
+        }
+    }
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(LocalAnswer {
+        status: response.status(),
+        body,
+    })
+}
+
+fn client() -> Result<reqwest::Client, reqwest::Error> {
+    // reqwest panics without a provider; an error here only means that somebody else has set one.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+    reqwest::Client::builder()
+        .timeout(PATIENCE)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_on_this_machine_is_reached_and_its_refusal_is_an_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hooks/sms", listener.local_addr().unwrap());
+        let service = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"body") {
+                connection.read_buf(&mut request).await.unwrap();
+            }
+            let answer = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno";
+            connection.write_all(answer).await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let mut headers = HeaderMap::new();
+        headers.insert("x-signature", http::HeaderValue::from_static("abc"));
+        let answer = post(&url, headers, "body".to_owned()).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::UNAUTHORIZED, "no"));
+        let request = service.await.unwrap();
+        assert!(request.starts_with("POST /hooks/sms HTTP/1.1\r\n") && request.contains("x-signature: abc\r\n"));
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/healthz", listener.local_addr().unwrap());
+        drop(listener);
+        let refused = get(&url).await.unwrap_err().to_string();
+        assert!(refused.contains("refused") && !refused.contains("healthz"), "{refused}");
+        assert!(get("no url").await.is_err());
+    }
+}

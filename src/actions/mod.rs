@@ -1,0 +1,261 @@
+//! Doing what a job orders: a request, a reply, a line. The only outgoing network.
+//!
+//! What an action is comes compiled from `config`; what happened goes back as an [`Outcome`]. This room must not claim or
+//! settle jobs, and must not log a text, a number or a secret.
+
+mod answer;
+mod client;
+mod context;
+mod guard;
+mod http;
+pub mod local;
+mod progress;
+mod redact;
+mod reply;
+mod request;
+mod signing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use self::client::{Client, Clients};
+use self::progress::Journal;
+use self::reply::Reply;
+use self::request::Rendered;
+use crate::config::action::{ActionSpec, Effect, HttpSpec, LogSpec, OnUnknown};
+use crate::config::{Config, Endpoint, LoopGuard};
+use crate::job::{Job, JobKind, Outcome};
+use crate::store::{LoopLimits, Store};
+use crate::template::Template;
+
+pub use self::client::ClientError;
+pub use self::context::context;
+
+/// Why the configured actions cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionsError {
+    /// No HTTP client.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// A signing secret is not base64.
+    #[error("action `{action}`: a signing secret must be base64, `whsec_` before it or not")]
+    SigningSecret {
+        /// Which action.
+        action: String,
+    },
+}
+
+/// Why an action cannot be previewed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PreviewError {
+    /// There is no such action.
+    #[error("there is no action `{0}`")]
+    NoSuchAction(String),
+    /// It would end without an effect, for this reason.
+    #[error("{0}")]
+    WouldNotRun(String),
+}
+
+/// Every configured action, ready to run.
+pub struct Actions {
+    config: Arc<Config>,
+    journal: Journal,
+    limits: LoopLimits,
+    /// By action.
+    http: BTreeMap<String, Client>,
+    /// By endpoint.
+    replies: BTreeMap<String, Client>,
+}
+
+impl std::fmt::Debug for Actions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Actions")
+            .field("http", &self.http.keys())
+            .field("replies", &self.replies.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Actions {
+    /// Builds the clients that the configuration needs.
+    ///
+    /// # Errors
+    /// TLS that cannot be set up, or a signing secret that is none.
+    pub fn new(config: Arc<Config>, store: Store) -> Result<Self, ActionsError> {
+        let mut clients = Clients::default();
+        let mut http = BTreeMap::new();
+        for (name, action) in &config.actions {
+            if let Effect::Http(spec) = &action.effect {
+                check_signing(name, spec)?;
+                http.insert(name.clone(), clients.client_for(spec, spec.on_unknown)?);
+            }
+        }
+        let mut replies = BTreeMap::new();
+        for endpoint in &config.endpoints {
+            if let Some(channel) = &endpoint.reply {
+                let client = clients.client_for(&channel.request, OnUnknown::Skip)?;
+                replies.insert(endpoint.name.clone(), client);
+            }
+        }
+        let limits = loop_limits(&config.loop_guard);
+        Ok(Self {
+            config,
+            journal: Journal::Store(store),
+            limits,
+            http,
+            replies,
+        })
+    }
+
+    /// Runs one attempt of a job. The caller sets the time limit: this future may be dropped at any point, and what the
+    /// next attempt needs to know is in the job's progress by then.
+    pub async fn run(&self, job: &Job) -> Outcome {
+        if job.kind != JobKind::Action {
+            return self.run_compliance(job).await;
+        }
+        let Some(action) = self.config.actions.get(&job.action) else {
+            return Outcome::Discard(format!("action `{}` is not configured any more", job.action));
+        };
+        match &action.effect {
+            Effect::Http(spec) => match self.http.get(&action.name) {
+                Some(client) => http::run(&self.journal, client, job, spec).await,
+                None => Outcome::Discard(format!("action `{}` has no HTTP client", job.action)),
+            },
+            Effect::Reply(spec) => self.run_reply(job, &spec.text, spec.on_unknown).await,
+            Effect::Log(spec) => log(job, spec),
+        }
+    }
+
+    /// Sends one of the texts the law asks for. They are never sent twice on a guess.
+    async fn run_compliance(&self, job: &Job) -> Outcome {
+        let text = self.endpoint(job).and_then(|endpoint| match job.kind {
+            JobKind::OptOutConfirmation => endpoint.opt_out_text.as_ref(),
+            JobKind::OptInConfirmation => endpoint.opt_in_text.as_ref(),
+            JobKind::HelpReply => endpoint.help_text.as_ref(),
+            JobKind::Action => None,
+        });
+        match text {
+            Some(text) => self.run_reply(job, text, OnUnknown::Skip).await,
+            None => Outcome::Cancel(format!("endpoint `{}` has no text for this", job.message.endpoint)),
+        }
+    }
+
+    async fn run_reply(&self, job: &Job, text: &Template, on_unknown: OnUnknown) -> Outcome {
+        match (
+            self.reply(job, text, on_unknown),
+            self.replies.get(&job.message.endpoint),
+        ) {
+            (Ok(reply), Some(client)) => reply::run(&self.journal, client, &self.limits, job, &reply).await,
+            (Err(reason), _) => Outcome::Discard(reason),
+            (_, None) => Outcome::Discard(format!("endpoint `{}` has no HTTP client", job.message.endpoint)),
+        }
+    }
+
+    fn endpoint(&self, job: &Job) -> Option<&Endpoint> {
+        self.config
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.name == job.message.endpoint)
+    }
+
+    fn reply<'a>(&'a self, job: &Job, text: &'a Template, on_unknown: OnUnknown) -> Result<Reply<'a>, String> {
+        let name = &job.message.endpoint;
+        let endpoint = self
+            .endpoint(job)
+            .ok_or_else(|| format!("endpoint `{name}` is not configured any more"))?;
+        let channel = endpoint
+            .reply
+            .as_ref()
+            .ok_or_else(|| format!("endpoint `{name}` has no `reply`: there is no way to answer"))?;
+        let skip_if_gateway_rule_matched = endpoint.skip_reply_if_gateway_rule_matched;
+        Ok(Reply {
+            channel,
+            text,
+            on_unknown,
+            skip_if_gateway_rule_matched,
+        })
+    }
+
+    /// What an action would send for a job: the request, the reply with its request, or the line. Sends nothing, and
+    /// shows `***` for secrets.
+    ///
+    /// # Errors
+    /// An unknown action, or the reason why nothing would be sent.
+    pub fn preview(&self, action: &str, job: &Job, now: DateTime<Utc>) -> Result<Value, PreviewError> {
+        let action: &ActionSpec = self
+            .config
+            .actions
+            .get(action)
+            .ok_or_else(|| PreviewError::NoSuchAction(action.to_owned()))?;
+        let job = Job {
+            action: action.name.clone(),
+            claimed_at: now,
+            ..job.clone()
+        };
+        let names = context(&job, now);
+        match &action.effect {
+            Effect::Http(spec) => preview_http(&job, spec),
+            Effect::Reply(spec) => {
+                let reply = self
+                    .reply(&job, &spec.text, spec.on_unknown)
+                    .map_err(PreviewError::WouldNotRun)?;
+                preview_reply(&job, &reply)
+            }
+            Effect::Log(spec) => match spec.message.render(&names) {
+                Ok(line) => Ok(json!({ "line": line })),
+                Err(error) => Err(PreviewError::WouldNotRun(error.to_string())),
+            },
+        }
+    }
+}
+
+fn preview_http(job: &Job, spec: &HttpSpec) -> Result<Value, PreviewError> {
+    let names = context(job, job.claimed_at);
+    Rendered::reuse_or_make(None, spec, "", &context::operation_key(job), &names)
+        .map(|request| json!({ "request": request.preview(spec) }))
+        .map_err(|error| PreviewError::WouldNotRun(error.to_string()))
+}
+
+fn preview_reply(job: &Job, reply: &Reply<'_>) -> Result<Value, PreviewError> {
+    let rendered = reply::text(job, reply).and_then(|text| Ok((text, reply::render(job, reply, None)?)));
+    match rendered {
+        Ok((text, request)) => Ok(json!({
+            "to": job.message.sender,
+            "characters": text.chars().count(),
+            "text": text,
+            "request": request.preview(&reply.channel.request),
+        })),
+        Err(Outcome::Discard(reason) | Outcome::Cancel(reason)) => Err(PreviewError::WouldNotRun(reason)),
+        Err(other) => Err(PreviewError::WouldNotRun(format!("{other:?}"))),
+    }
+}
+
+/// The line goes into the job's result: it may quote the text, and the log must not.
+fn log(job: &Job, spec: &LogSpec) -> Outcome {
+    match spec.message.render(&context(job, job.claimed_at)) {
+        Ok(line) => {
+            tracing::info!(job = job.id, action = %job.action, rule = job.rule.as_deref(), "log action");
+            Outcome::Done(json!({ "line": line }))
+        }
+        Err(error) => Outcome::Discard(format!("the line does not render: {error}")),
+    }
+}
+
+fn check_signing(action: &str, spec: &HttpSpec) -> Result<(), ActionsError> {
+    match &spec.sign {
+        Some(sign) if signing::sign(sign, "", 0, b"").is_err() => Err(ActionsError::SigningSecret {
+            action: action.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The configured limits as the gate takes them: the one with the shortest window and the one with the longest.
+fn loop_limits(guard: &LoopGuard) -> LoopLimits {
+    LoopLimits { windows: guard.limits.iter().map(|limit| (limit.replies, limit.within)).collect() }
+}

@@ -1,0 +1,113 @@
+//! What an attempt writes down before it acts, so that the next one knows what may have happened.
+//!
+//! It must not send anything, and it holds no secret: those are added to a request at the moment of sending.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::request::Rendered;
+use crate::job::{Job, Outcome};
+use crate::store::{LoopLimits, SendGate, Store};
+
+/// `jobs.progress` of an action that sends a request.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    /// The request as it goes out on every attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) request: Option<Rendered>,
+    /// There before the first byte leaves, gone once the end is known. Left over, it means that nobody knows. The store
+    /// looks for this name too: at the send gate, and when a person retries the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sending: Option<Sending>,
+}
+
+/// An attempt that may have sent.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sending {
+    /// Which attempt.
+    pub(super) attempt: i32,
+}
+
+impl Progress {
+    /// What earlier attempts of this job wrote down.
+    pub(super) fn of(job: &Job) -> Result<Self, Outcome> {
+        if job.progress.is_null() {
+            return Ok(Self::default());
+        }
+        Self::deserialize(&job.progress).map_err(|_unreadable| {
+            Outcome::Discard("the job's progress was written by another version and cannot be read".to_owned())
+        })
+    }
+
+    pub(super) fn to_value(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// Where progress is kept and texts are let through.
+pub(super) enum Journal {
+    /// Postgres.
+    Store(Store),
+    /// A scripted stand-in: the room's tests need no database.
+    #[cfg(test)]
+    Scripted(super::tests::Script),
+}
+
+impl Journal {
+    /// Saves progress. The error is what the attempt ends with: nothing may be sent then.
+    pub(super) async fn save(&self, job: &Job, progress: &Progress) -> Result<(), Outcome> {
+        let value = progress.to_value();
+        let saved = match self {
+            Self::Store(store) => store.save_progress(job.id, job.claim, &value).await,
+            #[cfg(test)]
+            Self::Scripted(script) => Ok(script.save(&value)),
+        };
+        match saved {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Outcome::Release),
+            Err(error) => Err(Outcome::Retry {
+                error: format!("progress was not saved: {error}"),
+                after: None,
+            }),
+        }
+    }
+
+    /// Notes that the attempt's end is known after all.
+    pub(super) async fn clear_sending(&self, job: &Job, progress: &mut Progress) -> Result<(), Outcome> {
+        progress.sending = None;
+        self.save(job, progress).await
+    }
+
+    /// The last look before a text leaves.
+    pub(super) async fn begin_send(
+        &self,
+        job: &Job,
+        reference: &str,
+        limits: &LoopLimits,
+        progress: &Progress,
+    ) -> Result<SendGate, Outcome> {
+        let value = progress.to_value();
+        let gate = match self {
+            Self::Store(store) => store.begin_send(job, reference, limits, &value).await,
+            #[cfg(test)]
+            Self::Scripted(script) => Ok(script.begin_send(&value)),
+        };
+        gate.map_err(|error| Outcome::Retry {
+            error: format!("the send gate did not answer: {error}"),
+            after: None,
+        })
+    }
+
+    /// What the gateway has told us about the reply with this reference.
+    pub(super) async fn event_for(&self, reference: &str) -> Result<Option<String>, Outcome> {
+        let event = match self {
+            Self::Store(store) => store.event_for_reference(reference).await,
+            #[cfg(test)]
+            Self::Scripted(script) => Ok(script.event_for(reference)),
+        };
+        event.map_err(|error| Outcome::Retry {
+            error: format!("the reply was not looked up: {error}"),
+            after: None,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! What of another system's answer may be kept for a person to read: an excerpt without the texts, numbers and secrets
+//! that the system may have sent back to us.
+//!
+//! It must never be the only thing between a secret and a log: nothing else of an answer leaves this folder.
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::request::Rendered;
+use crate::config::action::{HeaderSource, HttpSpec};
+use crate::job::Job;
+
+/// Bytes of an answer that are kept.
+const EXCERPT_BYTES: usize = 500;
+/// Shorter words would also strike out what nobody needs to hide.
+const SHORTEST_WORD: usize = 3;
+/// A run of as many digits may be a phone number or a one-time code's longer cousin.
+const LONG_RUN: usize = 7;
+
+/// The words that must not be repeated.
+pub(super) struct Redaction {
+    words: Vec<String>,
+}
+
+impl Redaction {
+    /// Hides the secrets of `spec`, the message's text, and the body that was sent.
+    pub(super) fn new(spec: &HttpSpec, job: &Job, sent: &Rendered) -> Self {
+        let headers = spec.headers.iter().filter_map(|(_, source)| match source {
+            HeaderSource::Secret { secret, .. } => Some(secret),
+            HeaderSource::Rendered(_) => None,
+        });
+        let signing = spec.sign.iter().flat_map(|sign| &sign.secrets);
+        let secrets = headers.chain(signing).map(SecretString::expose_secret);
+        let message = &job.message;
+        let texts = [
+            message.text.as_str(),
+            &message.sender,
+            &message.sender_raw,
+            sent.body.as_deref().unwrap_or_default(),
+        ];
+        let mut words: Vec<String> = secrets.chain(texts).map(str::trim).flat_map(spellings).collect();
+        words.retain(|word| word.len() >= SHORTEST_WORD);
+        // The longest first, or a short one would break a longer one into pieces that are then not found.
+        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        Self { words }
+    }
+
+    /// At most 500 bytes of `answer` on one line, with words struck out, long runs of digits cut to their last four and
+    /// control characters made visible.
+    pub(super) fn excerpt(&self, answer: &str) -> String {
+        let struck = self
+            .words
+            .iter()
+            .fold(answer.to_owned(), |text, word| text.replace(word.as_str(), "[…]"));
+        let visible: String = struck
+            .chars()
+            .map(|c| if is_unsafe(c) { '\u{fffd}' } else { c })
+            .collect();
+        let mut excerpt = mask_digits(visible.trim());
+        if excerpt.len() > EXCERPT_BYTES {
+            excerpt.truncate(excerpt.floor_char_boundary(EXCERPT_BYTES - '…'.len_utf8()));
+            excerpt.push('…');
+        }
+        excerpt
+    }
+}
+
+/// A word as it is, and as it stands in JSON.
+fn spellings(word: &str) -> [String; 2] {
+    let json = serde_json::to_string(word).unwrap_or_default();
+    [word.to_owned(), json.trim_matches('"').to_owned()]
+}
+
+/// Control characters, line separators and bidirectional overrides: they could forge lines where the error is shown.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn mask_digits(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut run = String::new();
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            run.push(c);
+        } else {
+            flush(&mut masked, &mut run);
+            masked.push(c);
+        }
+    }
+    flush(&mut masked, &mut run);
+    masked
+}
+
+fn flush(masked: &mut String, run: &mut String) {
+    if run.len() >= LONG_RUN {
+        masked.push('…');
+        masked.push_str(run.get(run.len() - 4..).unwrap_or_default());
+    } else {
+        masked.push_str(run);
+    }
+    run.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excerpt(words: &[&str], answer: &str) -> String {
+        Redaction {
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+        }
+        .excerpt(answer)
+    }
+
+    #[test]
+    fn words_long_numbers_and_control_characters_are_not_repeated() {
+        let answer = "key sk_live_1 for +14155550100:\u{1b}[2J\u{202e}\nno 123456";
+        assert_eq!(
+            excerpt(&["sk_live_1"], answer),
+            "key […] for +…0100:\u{fffd}[2J\u{fffd}\u{fffd}no 123456"
+        );
+    }
+
+    #[test]
+    fn an_excerpt_has_at_most_500_bytes_and_ends_at_a_character() {
+        let long = excerpt(&[], &"ü".repeat(400));
+        assert!(long.len() <= 500 && long.ends_with("ü…"), "{}", long.len());
+        assert_eq!(excerpt(&[], &"x".repeat(500)).len(), 500);
+    }
+}

@@ -1,0 +1,158 @@
+//! A text back to the sender, through the gateway the message came by.
+//!
+//! It must not send without the store's gate, which looks at opt-outs, expiry and loops in the transaction that records
+//! the send; and it never cuts a text short.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::answer::Verdict;
+use super::client::Client;
+use super::context::{context, operation_key, reply_context};
+use super::http::exchange;
+use super::progress::{Journal, Progress, Sending};
+use super::request::Rendered;
+use crate::config::ReplyChannel;
+use crate::config::action::OnUnknown;
+use crate::job::{Job, Outcome};
+use crate::store::{LoopLimits, SendGate};
+use crate::template::Template;
+
+/// How long to wait for the gateway's own report on a reply whose fate is unknown.
+const REPORT: Duration = Duration::from_mins(1);
+
+/// What to reply and how.
+pub(super) struct Reply<'a> {
+    pub(super) channel: &'a ReplyChannel,
+    pub(super) text: &'a Template,
+    pub(super) on_unknown: OnUnknown,
+    /// Whether a rule of the gateway's own that matched counts as an answer.
+    pub(super) skip_if_gateway_rule_matched: bool,
+}
+
+/// Runs an attempt.
+pub(super) async fn run(
+    journal: &Journal,
+    client: &Client,
+    limits: &LoopLimits,
+    job: &Job,
+    reply: &Reply<'_>,
+) -> Outcome {
+    attempt(journal, client, limits, job, reply)
+        .await
+        .unwrap_or_else(|outcome| outcome)
+}
+
+async fn attempt(
+    journal: &Journal,
+    client: &Client,
+    limits: &LoopLimits,
+    job: &Job,
+    reply: &Reply<'_>,
+) -> Result<Outcome, Outcome> {
+    let reference = operation_key(job);
+    let mut progress = Progress::of(job)?;
+    if let Some(earlier) = progress.sending.take() {
+        settle_unknown(journal, job, &reference, reply.on_unknown, earlier.attempt).await?;
+        // To be sent again: the gate takes a `sending` that is left over for a reason to stop.
+        journal.save(job, &progress).await?;
+    }
+    may_answer(job, reply)?;
+    let request = render(job, reply, progress.request.take())?;
+    progress.request = Some(request.clone());
+    progress.sending = Some(Sending { attempt: job.attempt });
+    pass(journal.begin_send(job, &reference, limits, &progress).await?)?;
+    let verdict = exchange(client, job, &reply.channel.request, reply.on_unknown, &request).await;
+    if !matches!(verdict, Verdict::Done { .. } | Verdict::Unknown(_)) {
+        journal.clear_sending(job, &mut progress).await?;
+    }
+    Ok(match verdict {
+        Verdict::Done { status, captures } => {
+            Outcome::Done(json!({ "reference": reference, "status": status, "captures": captures }))
+        }
+        Verdict::Passing { error, after } => Outcome::Retry { error, after },
+        Verdict::NotSent(error) => Outcome::Retry { error, after: None },
+        Verdict::Refused(error) => Outcome::Discard(error),
+        // The next attempt asks what the gateway has reported meanwhile before it decides.
+        Verdict::Unknown(error) => Outcome::Retry {
+            error: format!("{error}; it may have been sent"),
+            after: Some(REPORT),
+        },
+    })
+}
+
+/// Ends the job unless it may be sent again.
+async fn settle_unknown(
+    journal: &Journal,
+    job: &Job,
+    reference: &str,
+    on_unknown: OnUnknown,
+    attempt: i32,
+) -> Result<(), Outcome> {
+    match journal.event_for(reference).await? {
+        Some(event) => Err(Outcome::Done(json!({ "reference": reference, "event": event }))),
+        None if on_unknown == OnUnknown::Resend => Ok(()),
+        None => Err(Outcome::Discard(format!(
+            "not known whether attempt {attempt} was sent: it ended before the gateway answered, and the gateway has \
+             reported nothing since; `smshook jobs retry {}` sends it again",
+            job.id
+        ))),
+    }
+}
+
+/// Whether this sender is to be answered at all.
+fn may_answer(job: &Job, reply: &Reply<'_>) -> Result<(), Outcome> {
+    if !job.message.sender_answerable {
+        return Err(Outcome::Cancel(
+            "the sender is not a number that can be answered".to_owned(),
+        ));
+    }
+    if reply.skip_if_gateway_rule_matched && !job.message.gateway_rules.is_empty() {
+        return Err(Outcome::Cancel(
+            "a rule of the gateway's own matched and may have answered".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The gateway's request with the text in it: the stored one, or a new one.
+pub(super) fn render(job: &Job, reply: &Reply<'_>, stored: Option<Rendered>) -> Result<Rendered, Outcome> {
+    let text = text(job, reply)?;
+    let names = reply_context(job, job.claimed_at, &text);
+    let (spec, key) = (&reply.channel.request, operation_key(job));
+    Rendered::reuse_or_make(stored, spec, reply.text.source(), &key, &names)
+        .map_err(|error| Outcome::Discard(error.to_string()))
+}
+
+/// The text, if it is one that may be sent.
+pub(super) fn text(job: &Job, reply: &Reply<'_>) -> Result<String, Outcome> {
+    let names = context(job, job.claimed_at);
+    let text = reply
+        .text
+        .render(&names)
+        .map_err(|error| Outcome::Discard(format!("the reply's text does not render: {error}")))?;
+    if text.trim().is_empty() {
+        return Err(Outcome::Discard("the reply's text is empty".to_owned()));
+    }
+    let (chars, most) = (text.chars().count(), reply.channel.max_text_chars);
+    if chars > most {
+        return Err(Outcome::Discard(format!(
+            "the reply's text has {chars} characters and the gateway takes {most}"
+        )));
+    }
+    Ok(text)
+}
+
+fn pass(gate: SendGate) -> Result<(), Outcome> {
+    let reason = match gate {
+        SendGate::Clear => return Ok(()),
+        SendGate::LeaseLost => return Err(Outcome::Release),
+        SendGate::Suppressed => "the sender has opted out".to_owned(),
+        SendGate::Expired => "it is too late to send this".to_owned(),
+        SendGate::LoopGuard(limit) => format!("loop guard: the sender has had {limit}"),
+        // Our own `sending` was dealt with before the gate, so it was another job that did it.
+        SendGate::AlreadySent => "another job has sent this confirmation".to_owned(),
+    };
+    Err(Outcome::Cancel(reason))
+}

@@ -1,0 +1,60 @@
+//! `smshook check`: everything that is wrong with the configuration, and what it amounts to when nothing is.
+
+use std::path::Path;
+
+use super::failure::Failure;
+use super::{endpoint, output};
+use crate::config::{self, Config, Endpoint, Source};
+
+/// Problems and warnings go to standard error, the summary to standard output.
+pub(super) fn run(config: Option<&Path>) -> Result<(), Failure> {
+    let loaded = endpoint::load(config)?;
+    for warning in &loaded.warnings {
+        output::note(&format!("{warning}\n"));
+    }
+    let source = match config::locate(config) {
+        Source::File(path) => path.display().to_string(),
+        Source::Default => "built-in settings".to_owned(),
+    };
+    output::print(&summary(&source, &loaded.config, loaded.warnings.len()))
+}
+
+fn summary(source: &str, config: &Config, warnings: usize) -> String {
+    let counts = [
+        count(config.endpoints.len(), "endpoint"),
+        count(config.actions.len(), "action"),
+        count(config.rulebook.rules.len(), "rule"),
+        count(warnings, "warning"),
+    ];
+    let endpoints = config.endpoints.iter().map(|endpoint| describe(config, endpoint));
+    let first = format!("{source} can be used: {}", counts.join(", "));
+    std::iter::once(first).chain(endpoints).collect::<Vec<_>>().join("\n")
+}
+
+fn describe(config: &Config, endpoint: &Endpoint) -> String {
+    let sources: Vec<String> = endpoint.secret_sources.iter().map(ToString::to_string).collect();
+    let secrets = match &endpoint.keys {
+        Some(_) => format!("secret from {}", sources.join(" and ")),
+        None => "unsigned deliveries allowed".to_owned(),
+    };
+    let replies = if endpoint.reply.is_some() {
+        "can reply"
+    } else {
+        "cannot reply"
+    };
+    format!(
+        "endpoint `{}`: {} at {}{}, {secrets}, {replies}",
+        endpoint.name,
+        endpoint.gateway.title,
+        super::endpoint::base_url(config),
+        endpoint.path
+    )
+}
+
+fn count(number: usize, what: &str) -> String {
+    match number {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}

@@ -1,0 +1,359 @@
+//! `smshook rules test`: what a text would cause, and why. Nothing is sent, and no database is asked.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::send::{FICTIONAL_RECIPIENT, FICTIONAL_SENDER};
+use super::{endpoint, output};
+use crate::actions::{Actions, context};
+use crate::config::Endpoint;
+use crate::job::{Job, JobKind, JobMessage};
+use crate::message::InboundMessage;
+use crate::phone;
+use crate::rules::{self, Explanation, LeftOut, LeftOutJob, PlannedJob, TriedRule, Verdict};
+use crate::store::Store;
+use crate::template::Template;
+
+/// The message to try out.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Text of the message
+    text: String,
+    /// Sender [default: a number reserved for fiction]
+    #[arg(long, value_name = "NUMBER", default_value = FICTIONAL_SENDER, hide_default_value = true)]
+    from: String,
+    /// Recipient [default: a number reserved for fiction]
+    #[arg(long, value_name = "NUMBER", default_value = FICTIONAL_RECIPIENT, hide_default_value = true)]
+    to: String,
+    /// Endpoint that receives it [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the explanation. Needs to run within the runtime, which the HTTP clients and the (never opened) database ask for.
+pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Result<(), Failure> {
+    let config = Arc::new(endpoint::load(config)?.config);
+    let endpoint = endpoint::choose(&config, arguments.endpoint.as_deref())?;
+    let message = message(endpoint, arguments);
+    let explanation = rules::explain(&config.rulebook, &endpoint.policy, &message);
+    let actions = Actions::new(Arc::clone(&config), nowhere()?).context("preparing the actions")?;
+    let report = Report::new(
+        &Previewer {
+            actions: &actions,
+            endpoint,
+            message: &message,
+        },
+        &explanation,
+    );
+    if arguments.json {
+        return output::print_json(&report);
+    }
+    output::print(&report.text())?;
+    if explanation.plan.jobs.iter().any(|job| job.sends) {
+        output::note(
+            "\nnote: whether the sender has opted out is only known to the database, at the moment of sending",
+        );
+    }
+    Ok(())
+}
+
+fn message(endpoint: &Endpoint, arguments: &Arguments) -> InboundMessage {
+    InboundMessage {
+        message_id: None,
+        sender: phone::normalise(&arguments.from, &endpoint.numbers),
+        recipient: phone::normalise(&arguments.to, &endpoint.numbers),
+        text: arguments.text.clone(),
+        sent_at: None,
+        reference: None,
+        device_id: None,
+        tenant_id: None,
+        tenant_name: None,
+        gateway_rule: None,
+    }
+}
+
+/// A handle that is never used: previewing asks no database, and connections are only opened when first needed.
+fn nowhere() -> Result<Store, Failure> {
+    let url = "postgres://localhost".parse().context("preparing the actions")?;
+    Ok(Store::new(url, 1))
+}
+
+/// What is printed, as data.
+#[derive(Debug, Serialize)]
+struct Report {
+    endpoint: String,
+    sender: String,
+    sender_kind: &'static str,
+    consent: Option<Value>,
+    rule: Option<String>,
+    rules: Vec<ReportedRule>,
+    jobs: Vec<ReportedJob>,
+    left_out: Vec<ReportedLeftOut>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportedRule {
+    rule: String,
+    matched: bool,
+    looks_for: String,
+    why: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportedJob {
+    action: String,
+    kind: &'static str,
+    rule: Option<String>,
+    sends: bool,
+    captures: Value,
+    preview: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportedLeftOut {
+    action: String,
+    rule: Option<String>,
+    why: &'static str,
+}
+
+impl Report {
+    fn new(previewer: &Previewer<'_>, explanation: &Explanation) -> Self {
+        let (plan, message) = (&explanation.plan, previewer.message);
+        Self {
+            endpoint: previewer.endpoint.name.clone(),
+            sender: message.sender.key().to_owned(),
+            sender_kind: message.sender.kind().as_str(),
+            consent: plan.consent.as_ref().map(|decision| {
+                json!({ "event": decision.event.as_str(), "tier": decision.tier, "keyword": decision.keyword })
+            }),
+            rule: plan.rule.clone(),
+            rules: explanation.rules.iter().map(ReportedRule::new).collect(),
+            jobs: plan.jobs.iter().map(|job| ReportedJob::new(previewer, job)).collect(),
+            left_out: explanation.left_out.iter().map(ReportedLeftOut::new).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut parts = vec![self.head()];
+        if !self.rules.is_empty() {
+            let rows: Vec<_> = self.rules.iter().map(ReportedRule::row).collect();
+            parts.push(output::table(["rule", "looks for", "result"], &rows));
+        }
+        let jobs = self.jobs.iter().map(ReportedJob::text);
+        let left_out = self.left_out.iter().map(ReportedLeftOut::text);
+        let effects: Vec<String> = jobs.chain(left_out).collect();
+        parts.push(if effects.is_empty() {
+            "nothing would happen".to_owned()
+        } else {
+            effects.join("\n")
+        });
+        parts.join("\n\n")
+    }
+
+    fn head(&self) -> String {
+        let consent = match &self.consent {
+            None => "says nothing about consent".to_owned(),
+            Some(decision) => format!(
+                "{}, tier {}, keyword `{}`",
+                decision.pointer("/event").and_then(Value::as_str).unwrap_or_default(),
+                decision.pointer("/tier").unwrap_or(&Value::Null),
+                decision.pointer("/keyword").and_then(Value::as_str).unwrap_or_default(),
+            ),
+        };
+        output::facts(&[
+            ("endpoint", self.endpoint.clone()),
+            ("sender", format!("{} ({})", self.sender, self.sender_kind)),
+            ("consent", consent),
+            ("rule", self.rule.clone().unwrap_or_else(|| "none matched".to_owned())),
+        ])
+    }
+}
+
+impl ReportedRule {
+    fn new(tried: &TriedRule) -> Self {
+        let matched = tried.verdict == Verdict::Matched;
+        Self {
+            rule: tried.rule.clone(),
+            matched,
+            looks_for: tried.looks_for.clone(),
+            why: verdict(tried.verdict),
+        }
+    }
+
+    fn row(&self) -> [String; 3] {
+        [
+            output::one_line(&self.rule, 40),
+            output::one_line(&self.looks_for, 60),
+            self.why.to_owned(),
+        ]
+    }
+}
+
+impl ReportedJob {
+    fn new(previewer: &Previewer<'_>, job: &PlannedJob) -> Self {
+        Self {
+            action: job.action.clone(),
+            kind: job.kind.as_str(),
+            rule: job.rule.clone(),
+            sends: job.sends,
+            captures: job.captures.clone(),
+            preview: previewer.preview(job),
+        }
+    }
+
+    fn text(&self) -> String {
+        let by = self
+            .rule
+            .as_ref()
+            .map(|rule| format!(" of rule `{rule}`"))
+            .unwrap_or_default();
+        let sends = if self.sends { ", sends to the sender" } else { "" };
+        format!(
+            "would run `{}`{by}{sends}\n{}",
+            self.action,
+            output::indented(&shown(&self.preview), "    ")
+        )
+    }
+}
+
+impl ReportedLeftOut {
+    fn new(left: &LeftOutJob) -> Self {
+        Self {
+            action: left.action.clone(),
+            rule: left.rule.clone(),
+            why: reason(left.reason),
+        }
+    }
+
+    fn text(&self) -> String {
+        let by = self
+            .rule
+            .as_ref()
+            .map(|rule| format!(" of rule `{rule}`"))
+            .unwrap_or_default();
+        format!("would leave out `{}`{by}: {}", self.action, self.why)
+    }
+}
+
+/// Shows what a planned job would do.
+struct Previewer<'a> {
+    actions: &'a Actions,
+    endpoint: &'a Endpoint,
+    message: &'a InboundMessage,
+}
+
+impl Previewer<'_> {
+    fn preview(&self, planned: &PlannedJob) -> Value {
+        let now = Utc::now();
+        let job = self.job(planned, now);
+        let compliance = |text: &Option<Template>| match text.as_ref().map(|text| text.render(&context(&job, now))) {
+            Some(Ok(text)) => json!({ "to": job.message.sender, "text": text }),
+            Some(Err(error)) => json!({ "problem": error.to_string() }),
+            None => json!({ "problem": "the endpoint has no text for this" }),
+        };
+        match planned.kind {
+            JobKind::OptOutConfirmation => compliance(&self.endpoint.opt_out_text),
+            JobKind::OptInConfirmation => compliance(&self.endpoint.opt_in_text),
+            JobKind::HelpReply => compliance(&self.endpoint.help_text),
+            JobKind::Action => match self.actions.preview(&planned.action, &job, now) {
+                Ok(preview) => preview,
+                Err(error) => json!({ "problem": error.to_string() }),
+            },
+        }
+    }
+
+    /// The job as it would be claimed for the first time.
+    fn job(&self, planned: &PlannedJob, now: DateTime<Utc>) -> Job {
+        Job {
+            id: 0,
+            claim: 1,
+            attempt: 1,
+            kind: planned.kind,
+            action: planned.action.clone(),
+            rule: planned.rule.clone(),
+            captures: planned.captures.clone(),
+            progress: Value::Null,
+            expires_at: None,
+            claimed_at: now,
+            created_at: now,
+            message: self.stored(now),
+        }
+    }
+
+    fn stored(&self, now: DateTime<Utc>) -> JobMessage {
+        let message = self.message;
+        JobMessage {
+            id: Uuid::nil(),
+            endpoint: self.endpoint.name.clone(),
+            message_id: None,
+            conversation_id: message.conversation_id(),
+            sender: message.sender.key().to_owned(),
+            sender_raw: message.sender.raw().to_owned(),
+            sender_answerable: message.sender.can_be_answered(),
+            recipient: message.recipient.key().to_owned(),
+            recipient_raw: message.recipient.raw().to_owned(),
+            text: message.text.clone(),
+            sent_at: Some(now),
+            received_at: now,
+            reference: None,
+            device_id: None,
+            tenant_name: None,
+            duplicates: 0,
+            gateway_rules: Vec::new(),
+        }
+    }
+}
+
+/// A preview for a person: what is sent first, then the request that carries it.
+fn shown(preview: &Value) -> String {
+    let text = |pointer: &str| preview.pointer(pointer).and_then(Value::as_str);
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(text("/problem").map(|problem| format!("cannot run: {problem}")));
+    lines.extend(text("/text").map(str::to_owned));
+    lines.extend(text("/line").map(|line| format!("records: {line}")));
+    if let (Some(method), Some(url)) = (text("/request/method"), text("/request/url")) {
+        lines.push(format!("{method} {url}"));
+    }
+    let headers = preview.pointer("/request/headers").and_then(Value::as_object);
+    for (name, value) in headers.into_iter().flatten() {
+        lines.push(format!("{name}: {}", value.as_str().unwrap_or_default()));
+    }
+    match preview.pointer("/request/body") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(body)) => lines.push(body.clone()),
+        Some(body) => lines.push(serde_json::to_string_pretty(body).unwrap_or_default()),
+    }
+    lines.join("\n")
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Matched => "matched",
+        Verdict::OtherEndpoint => "is for other endpoints",
+        Verdict::OtherSender => "is for other senders",
+        Verdict::OtherText => "the text does not match",
+        Verdict::NotReached => "not tried: an earlier rule matched",
+    }
+}
+
+fn reason(reason: LeftOut) -> &'static str {
+    match reason {
+        LeftOut::OptedOut => "the sender opts out with this message",
+        LeftOut::AlreadyReplying => "the message has its one reply already",
+        LeftOut::SenderNotAnswerable => "the sender is not a number that can be answered",
+        LeftOut::EndpointCannotReply => "the endpoint has no `reply` account to send with",
+        LeftOut::GatewayRuleMatched => "the gateway's own rule may have answered",
+        LeftOut::AlreadyOrdered => "this message runs the action already",
+        LeftOut::SwitchedOff => "the endpoint's configuration says not to",
+    }
+}

@@ -1,0 +1,133 @@
+//! `smshook send`: posts a signed sample message to the running service, built and signed as the gateway does it.
+//!
+//! It goes the whole way round, over HTTP, so that it proves what a gateway would meet. It writes nothing itself.
+
+use std::path::Path;
+
+use chrono::Utc;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::failure::Failure;
+use super::{endpoint, output};
+use crate::actions::local;
+use crate::config::{Config, Endpoint};
+use crate::gateway::Sample;
+use crate::signature;
+
+/// What to send and where to.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Text of the message
+    #[arg(long)]
+    text: String,
+    /// Sender [default: a number reserved for fiction]
+    #[arg(long, value_name = "NUMBER", default_value = FICTIONAL_SENDER, hide_default_value = true)]
+    from: String,
+    /// Recipient [default: a number reserved for fiction]
+    #[arg(long, value_name = "NUMBER", default_value = FICTIONAL_RECIPIENT, hide_default_value = true)]
+    to: String,
+    /// Endpoint to send to [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    /// Send here and not to the address that the configuration says
+    #[arg(long)]
+    url: Option<String>,
+    /// How often to send the very same delivery, as a gateway that retries would
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    copies: u32,
+}
+
+/// 555-0100 to 555-0199 belong to nobody (ATIS-0300115, numbers for fictional use).
+pub(super) const FICTIONAL_SENDER: &str = "+12025550143";
+/// See [`FICTIONAL_SENDER`].
+pub(super) const FICTIONAL_RECIPIENT: &str = "+12025550100";
+
+/// Prints one line per copy: the status and the answer. The answer is no unless every one was acknowledged.
+pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<(), Failure> {
+    let loaded = endpoint::load(config)?;
+    let endpoint = endpoint::choose(&loaded.config, arguments.endpoint.as_deref())?;
+    let (headers, body) = delivery(endpoint, arguments)?;
+    let url = arguments
+        .url
+        .clone()
+        .unwrap_or_else(|| default_url(&loaded.config, endpoint));
+    let mut refused = None;
+    for _ in 0..arguments.copies {
+        let answer = local::post(&url, headers.clone(), body.clone())
+            .await
+            .map_err(|error| {
+                Failure::hinted(
+                    anyhow::Error::new(error).context(format!("sending to `{url}`")),
+                    "is the service running? `smshook serve` starts it; `--url` sends elsewhere",
+                )
+            })?;
+        output::print(format!("{} {}", answer.status.as_u16(), output::one_line(&answer.body, 500)).trim_end())?;
+        if !answer.status.is_success() {
+            refused = Some(answer.status);
+        }
+    }
+    match refused {
+        None => Ok(()),
+        Some(status) => {
+            output::note(&format!("\nhint: {}", advice(status)));
+            Err(Failure::AnswerIsNo)
+        }
+    }
+}
+
+/// The headers and the body, the very same for every copy.
+fn delivery(endpoint: &Endpoint, arguments: &Arguments) -> Result<(HeaderMap, String), Failure> {
+    let now = Utc::now();
+    let sample = Sample {
+        from: &arguments.from,
+        to: &arguments.to,
+        text: &arguments.text,
+        sent_at: now,
+    };
+    let body = endpoint.gateway.sample_body(&sample).ok_or_else(|| {
+        Failure::hinted(
+            anyhow::anyhow!("the gateway `{}` has no sample to send", endpoint.gateway.name),
+            "add `sample` to its `[[gateway]]`",
+        )
+    })?;
+    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
+    let mut headers = match &endpoint.keys {
+        Some(keys) => signature::sign(&endpoint.gateway.signature, keys, body.as_bytes(), seconds),
+        None => HeaderMap::new(),
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok((headers, body))
+}
+
+/// The listener itself and not the public URL: a sample should not have to leave the machine.
+fn default_url(config: &Config, endpoint: &Endpoint) -> String {
+    format!("http://{}{}", endpoint::reachable(config.server.listen), endpoint.path)
+}
+
+fn advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "the running service has another secret than this configuration; restart it, or run this with its `--config`"
+        }
+        StatusCode::NOT_FOUND => "the running service has another path than this configuration, or `--url` lacks it",
+        StatusCode::SERVICE_UNAVAILABLE => "the service cannot store messages just now; its log says why",
+        _ => "the service's log says why",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_usual_refusal_has_its_own_advice() {
+        let statuses = [
+            StatusCode::UNAUTHORIZED,
+            StatusCode::NOT_FOUND,
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::GONE,
+        ];
+        let said: std::collections::BTreeSet<_> = statuses.into_iter().map(advice).collect();
+        assert_eq!(said.len(), statuses.len());
+    }
+}

@@ -1,0 +1,497 @@
+//! The configuration as it is typed: every key there is, and of what type. What a value means, and whether it makes sense,
+//! is `read`'s business; defaults are there, too.
+//!
+//! Durations and sizes are always text with a unit (`"10s"`, `"1MiB"`). Secrets are kept away from `Debug`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// The whole file. Endpoints, actions, rules and gateways are filled one by one, so that one cannot hide another's mistakes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Root {
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) server: Server,
+    pub(super) admin: Admin,
+    pub(super) database: Database,
+    pub(super) worker: Worker,
+    pub(super) loop_guard: LoopGuard,
+    endpoint: IgnoredAny,
+    gateway: IgnoredAny,
+    action: IgnoredAny,
+    rule: IgnoredAny,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Server {
+    pub(super) listen: Option<String>,
+    pub(super) public_url: Option<String>,
+    pub(super) max_body: Option<Quantity>,
+    pub(super) header_timeout: Option<Quantity>,
+    pub(super) body_timeout: Option<Quantity>,
+    pub(super) accept_deadline: Option<Quantity>,
+    pub(super) max_connections: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) listen: Option<String>,
+    pub(super) token: Option<Secret>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Database {
+    pub(super) url: Option<Secret>,
+    pub(super) max_connections: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Worker {
+    pub(super) concurrency: Option<u32>,
+    pub(super) poll: Option<Quantity>,
+    pub(super) stop_grace: Option<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LoopGuard {
+    pub(super) limits: Option<Vec<Limit>>,
+    pub(super) same_text: Option<Limit>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limit {
+    pub(super) replies: u32,
+    pub(super) within: Quantity,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Endpoint {
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) gateway: String,
+    #[serde(default)]
+    pub(super) secrets: Vec<Secret>,
+    pub(super) secret_encoding: Option<String>,
+    #[serde(default)]
+    pub(super) allow_unsigned: bool,
+    pub(super) numbers: Option<String>,
+    pub(super) reply: Option<EndpointReply>,
+    #[serde(default)]
+    pub(super) skip_reply_if_gateway_rule_matched: bool,
+    pub(super) suppression_group: Option<String>,
+    #[serde(default)]
+    pub(super) consent: Consent,
+}
+
+/// How an endpoint replies: the gateway's file has the request, this has the account.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndpointReply {
+    pub(super) token: Option<Secret>,
+    pub(super) base_url: Option<String>,
+    #[serde(default)]
+    pub(super) allow_private: Vec<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+    pub(super) max_text_chars: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Consent {
+    pub(super) opt_out_words: Vec<String>,
+    pub(super) opt_in_words: Vec<String>,
+    pub(super) help_words: Vec<String>,
+    pub(super) exempt: Vec<String>,
+    pub(super) phrases: Option<Phrases>,
+    pub(super) opt_out_text: Option<TextOrNone>,
+    pub(super) opt_in_text: Option<TextOrNone>,
+    pub(super) help_text: Option<TextOrNone>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Phrases {
+    Suppress,
+    Off,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Action {
+    pub(super) reply: Option<Reply>,
+    pub(super) http: Option<Request>,
+    pub(super) log: Option<Log>,
+    pub(super) connector: Option<IgnoredAny>,
+    pub(super) timeout: Option<Quantity>,
+    pub(super) max_attempts: Option<u32>,
+    pub(super) concurrency: Option<u32>,
+    pub(super) retry_base: Option<Quantity>,
+    pub(super) retry_cap: Option<Quantity>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reply {
+    pub(super) text: String,
+    pub(super) on_unknown: Option<OnUnknown>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnUnknown {
+    Resend,
+    Skip,
+    Hold,
+}
+
+/// A request: of an `http` action, or (without `base_url` and `max_text_chars`) of a gateway's `[reply]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    pub(super) method: Option<String>,
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) query: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Header>,
+    pub(super) json: Option<toml::Value>,
+    pub(super) form: Option<BTreeMap<String, String>>,
+    pub(super) body: Option<String>,
+    pub(super) content_type: Option<String>,
+    pub(super) sign: Option<Sign>,
+    pub(super) success: Option<Vec<Statuses>>,
+    pub(super) retry: Option<Vec<Statuses>>,
+    #[serde(default)]
+    pub(super) require: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    pub(super) capture: BTreeMap<String, Capture>,
+    pub(super) error_pointer: Option<String>,
+    pub(super) on_unknown: Option<OnUnknown>,
+    pub(super) max_response: Option<Quantity>,
+    #[serde(default)]
+    pub(super) allow_private: Vec<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sign {
+    pub(super) scheme: SignScheme,
+    pub(super) secrets: Vec<Secret>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) enum SignScheme {
+    #[serde(rename = "standard-webhooks")]
+    StandardWebhooks,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    pub(super) name: String,
+    pub(super) exact: Option<Words>,
+    pub(super) first_word: Option<Words>,
+    pub(super) contains: Option<Words>,
+    pub(super) starts_with: Option<Words>,
+    pub(super) regex: Option<Words>,
+    pub(super) any: Option<bool>,
+    #[serde(default)]
+    pub(super) endpoints: Vec<String>,
+    #[serde(default)]
+    pub(super) from: Vec<String>,
+    pub(super) actions: Vec<String>,
+    #[serde(default)]
+    pub(super) r#continue: bool,
+}
+
+/// A duration or a size: text with a unit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Quantity(pub(super) String);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Quantity;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text with a unit, such as \"10s\" or \"1MiB\"")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Quantity, E> {
+                Ok(Quantity(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
+
+/// One word or a list of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Words(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Words;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Words, E> {
+                Ok(Words(vec![text.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = items.next_element()? {
+                    words.push(word);
+                }
+                Ok(Words(words))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// A text, or `false` for none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum TextOrNone {
+    Text(String),
+    None,
+}
+
+impl<'de> Deserialize<'de> for TextOrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrFalse;
+        impl Visitor<'_> for TextOrFalse {
+            type Value = TextOrNone;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or false for none")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<TextOrNone, E> {
+                Ok(TextOrNone::Text(text.to_owned()))
+            }
+            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<TextOrNone, E> {
+                if value {
+                    Err(E::custom("expected a text, or false for none, found true"))
+                } else {
+                    Ok(TextOrNone::None)
+                }
+            }
+        }
+        deserializer.deserialize_any(TextOrFalse)
+    }
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug)]
+pub(super) enum Secret {
+    Inline(SecretString),
+    Env(String),
+    File(PathBuf),
+    /// In this file of the data directory; smshook makes it.
+    Generated(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretTable {
+    env: Option<String>,
+    file: Option<PathBuf>,
+    generated: Option<String>,
+}
+
+const ONE_SOURCE: &str =
+    "a secret is given as exactly one of { env = \"NAME\" }, { file = \"PATH\" } and { generated = \"NAME\" }";
+
+impl SecretTable {
+    fn secret(self) -> Option<Secret> {
+        match self {
+            Self {
+                env: Some(env),
+                file: None,
+                generated: None,
+            } => Some(Secret::Env(env)),
+            Self {
+                env: None,
+                file: Some(file),
+                generated: None,
+            } => Some(Secret::File(file)),
+            Self {
+                env: None,
+                file: None,
+                generated: Some(name),
+            } => Some(Secret::Generated(name)),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrTable;
+        impl<'de> Visitor<'de> for TextOrTable {
+            type Value = Secret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret such as { env = \"NAME\" } or { file = \"PATH\" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret::Inline(SecretString::from(text)))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
+                SecretTable::deserialize(MapAccessDeserializer::new(map))?
+                    .secret()
+                    .ok_or_else(|| A::Error::custom(ONE_SOURCE))
+            }
+        }
+        deserializer.deserialize_any(TextOrTable)
+    }
+}
+
+/// A header's value.
+#[derive(Debug)]
+pub(super) enum Header {
+    Rendered(String),
+    Secret {
+        prefix: String,
+        secret: Secret,
+    },
+    /// One of the endpoint's `reply` keys; only in gateway files.
+    Credential {
+        prefix: String,
+        credential: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeaderTable {
+    env: Option<String>,
+    file: Option<PathBuf>,
+    credential: Option<String>,
+    #[serde(default)]
+    prefix: String,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrTable;
+        impl<'de> Visitor<'de> for TextOrTable {
+            type Value = Header;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or a secret such as { env = \"NAME\", prefix = \"Bearer \" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Header, E> {
+                Ok(Header::Rendered(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Header, A::Error> {
+                let HeaderTable {
+                    env,
+                    file,
+                    credential,
+                    prefix,
+                } = HeaderTable::deserialize(MapAccessDeserializer::new(map))?;
+                match (env, file, credential) {
+                    (Some(env), None, None) => Ok(Header::Secret {
+                        prefix,
+                        secret: Secret::Env(env),
+                    }),
+                    (None, Some(file), None) => Ok(Header::Secret {
+                        prefix,
+                        secret: Secret::File(file),
+                    }),
+                    (None, None, Some(credential)) => Ok(Header::Credential { prefix, credential }),
+                    _ => Err(A::Error::custom(
+                        "a secret in a header is given as exactly one of env and file, with an optional prefix",
+                    )),
+                }
+            }
+        }
+        deserializer.deserialize_any(TextOrTable)
+    }
+}
+
+/// A status (`200`), or a class (`"5xx"`): an inclusive range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Statuses(pub(super) u16, pub(super) u16);
+
+impl<'de> Deserialize<'de> for Statuses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrClass;
+        const EXPECTED: &str = "a status from 100 to 599 or a class such as \"5xx\"";
+        impl Visitor<'_> for NumberOrClass {
+            type Value = Statuses;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(EXPECTED)
+            }
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Statuses, E> {
+                let status = u16::try_from(number).ok().filter(|status| (100..600).contains(status));
+                status
+                    .map(|status| Statuses(status, status))
+                    .ok_or_else(|| E::custom(format!("expected {EXPECTED}")))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Statuses, E> {
+                let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
+                match (class, text.parse::<i64>()) {
+                    (Some(class @ 1..=5), _) => Ok(Statuses(class * 100, class * 100 + 99)),
+                    (_, Ok(number)) => self.visit_i64(number),
+                    _ => Err(E::custom(format!("expected {EXPECTED}"))),
+                }
+            }
+        }
+        deserializer.deserialize_any(NumberOrClass)
+    }
+}
+
+/// What to keep of an answer: a JSON pointer, or a header.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Capture {
+    Pointer(String),
+    Header(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaptureTable {
+    header: String,
+}
+
+impl<'de> Deserialize<'de> for Capture {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PointerOrHeader;
+        impl<'de> Visitor<'de> for PointerOrHeader {
+            type Value = Capture;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON pointer such as \"/id\", or { header = \"Location\" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Capture, E> {
+                Ok(Capture::Pointer(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Capture, A::Error> {
+                let table = CaptureTable::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Capture::Header(table.header))
+            }
+        }
+        deserializer.deserialize_any(PointerOrHeader)
+    }
+}

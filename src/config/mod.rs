@@ -1,0 +1,226 @@
+//! The configuration: what was typed → what is meant, with every problem reported and not the first.
+//!
+//! `file` holds the keys as typed, `tree` the places of everything in the text, `read` turns the one into [`Config`],
+//! `problem` shows what is wrong where it is wrong, `mask` keeps secrets out of that, and [`action`] is what an action
+//! means once read. It reads the configuration file and secret files, and nothing else: no network, no database, no clock;
+//! the environment is a parameter.
+
+pub mod action;
+mod file;
+mod mask;
+mod problem;
+mod read;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::gateway::Gateway;
+use crate::phone::NumberFormat;
+use crate::rules::{EndpointPolicy, Rulebook};
+use crate::signature::Keys;
+use crate::template::Template;
+
+pub use action::{ActionSpec, Effect, HttpSpec};
+pub use problem::{Location, Problem, Problems, Severity};
+pub use secret::{SecretSource, ensure_generated_secret};
+
+/// Everything smshook was told, checked and compiled.
+#[derive(Debug)]
+pub struct Config {
+    /// Whether these are the built-in defaults, for want of a file.
+    pub is_default: bool,
+    /// Where smshook keeps what it makes: the embedded database, the spool, generated secrets.
+    pub data_dir: PathBuf,
+    /// The public listener.
+    pub server: Server,
+    /// The admin listener.
+    pub admin: Admin,
+    /// The database.
+    pub database: Database,
+    /// The worker.
+    pub worker: Worker,
+    /// How many automatic replies one sender gets.
+    pub loop_guard: LoopGuard,
+    /// The inbound URLs, in the order of the file; names and paths are unique, and there is at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// The actions by name.
+    pub actions: BTreeMap<String, ActionSpec>,
+    /// The rules in order, with what planning must know about the actions.
+    pub rulebook: Rulebook,
+}
+
+/// The public listener.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How the world reaches it, without a path of ours; some schemes sign it.
+    pub public_url: Option<Url>,
+    /// The largest body taken.
+    pub max_body_bytes: usize,
+    /// How long a client may take to send its headers.
+    pub header_timeout: Duration,
+    /// How long a client may take to send its body.
+    pub body_timeout: Duration,
+    /// A delivery that is not stored by then is spooled or refused with 503.
+    pub accept_deadline: Duration,
+    /// Connections open at once.
+    pub max_connections: usize,
+}
+
+/// The admin listener: pages, metrics, health, API.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What a client must present; always there unless the listener is on loopback.
+    pub token: Option<SecretString>,
+}
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Its URL; `None` means an embedded Postgres under the data directory.
+    pub url: Option<SecretString>,
+    /// Connections in the pool.
+    pub max_connections: u32,
+}
+
+/// The worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Worker {
+    /// Jobs that run at once, all actions together.
+    pub concurrency: usize,
+    /// How often it looks for jobs when nothing wakes it.
+    pub poll: Duration,
+    /// How long running jobs may take to end when smshook is told to stop.
+    pub stop_grace: Duration,
+}
+
+/// Automatic replies to one sender at one endpoint; compliance replies do not count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoopGuard {
+    /// All of these hold; none means no limit.
+    pub limits: Vec<ReplyLimit>,
+    /// How often the same text goes to the same sender.
+    pub same_text: Option<ReplyLimit>,
+}
+
+/// So many replies within so long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyLimit {
+    /// Replies; at least 1.
+    pub replies: u32,
+    /// The sliding window.
+    pub within: Duration,
+}
+
+/// One inbound URL.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: String,
+    /// Its path on the public listener.
+    pub path: String,
+    /// The gateway that calls it.
+    pub gateway: Arc<Gateway>,
+    /// What its deliveries are signed with; `None` only where the operator wrote `allow_unsigned = true`.
+    pub keys: Option<Keys>,
+    /// Where each secret came from, in the order of the keys.
+    pub secret_sources: Vec<SecretSource>,
+    /// How its gateway writes numbers.
+    pub numbers: NumberFormat,
+    /// What planning must know.
+    pub policy: EndpointPolicy,
+    /// How to answer a sender; `None` if this endpoint cannot.
+    pub reply: Option<ReplyChannel>,
+    /// The one confirmation of an opt-out.
+    pub opt_out_text: Option<Template>,
+    /// The confirmation of an opt-in.
+    pub opt_in_text: Option<Template>,
+    /// The answer to HELP.
+    pub help_text: Option<Template>,
+    /// Whether rules do not reply where the gateway's own rule matched.
+    pub skip_reply_if_gateway_rule_matched: bool,
+    /// Endpoints of one group share their opt-outs.
+    pub suppression_group: String,
+}
+
+/// How an endpoint answers a sender.
+#[derive(Debug)]
+pub struct ReplyChannel {
+    /// The gateway's request, with this endpoint's account in it.
+    pub request: HttpSpec,
+    /// The longest text the gateway takes, in characters.
+    pub max_text_chars: usize,
+}
+
+/// Where the configuration is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// In this file.
+    File(PathBuf),
+    /// There is none: the built-in defaults.
+    Default,
+}
+
+/// A configuration that smshook can run with, and what is likely not meant in it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is meant.
+    pub config: Config,
+    /// Only warnings.
+    pub warnings: Vec<Problem>,
+    /// The files of `{ generated = … }` secrets, whether they exist or not.
+    pub generated_secrets: Vec<PathBuf>,
+}
+
+/// The built-in configuration, as TOML.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// Finds the configuration: the one named, else `config.toml` in the working directory if there is one, else the defaults.
+pub fn locate(explicit: Option<&Path>) -> Source {
+    let here = Path::new("config.toml");
+    match explicit {
+        Some(path) => Source::File(path.to_owned()),
+        None if here.exists() => Source::File(here.to_owned()),
+        None => Source::Default,
+    }
+}
+
+/// Reads and checks a configuration. On failure: every problem there is.
+pub fn load(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
+    let (file, text) = text_of(source)?;
+    let mut loaded = read::read(&file, &text, environment)?;
+    loaded.config.is_default = *source == Source::Default;
+    Ok(loaded)
+}
+
+/// The secret files that smshook has to make before it can serve with this configuration, whether they exist or not.
+///
+/// To be called before [`load`], each path then given to [`ensure_generated_secret`]. A configuration with problems has
+/// none: `load` will say what is wrong.
+pub fn generated_secrets(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    load(source, environment).map_or_else(|_| Vec::new(), |loaded| loaded.generated_secrets)
+}
+
+fn text_of(source: &Source) -> Result<(String, String), Problems> {
+    let Source::File(path) = source else {
+        return Ok(("(built-in defaults)".to_owned(), DEFAULT.to_owned()));
+    };
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(problem::unreadable(&name, &error)),
+    }
+}

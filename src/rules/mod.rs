@@ -1,0 +1,326 @@
+//! Which jobs one message causes: consent first, then the operator's rules in order.
+//!
+//! This room is pure: no clock, no database, no look at who is opted out (the moment of sending decides that). It must not
+//! know what an action does beyond whether it sends something to the sender.
+
+mod explain;
+mod matcher;
+mod sender;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::consent::{self, ConsentEvent};
+use crate::job::JobKind;
+use crate::message::InboundMessage;
+
+pub use explain::{Explanation, LeftOutJob, TriedRule, explain};
+pub use matcher::{Keyword, Matcher, RuleError};
+pub use sender::SenderFilter;
+
+use matcher::Text;
+
+/// One rule of the operator's.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What the text must be like.
+    pub matcher: Matcher,
+    /// The endpoints it is for; empty means every one.
+    pub endpoints: Vec<String>,
+    /// The senders it is for, any of these; empty means everyone.
+    pub senders: Vec<SenderFilter>,
+    /// The actions it orders, in this order.
+    pub actions: Vec<String>,
+    /// Whether later rules are tried although this one matched.
+    pub continues: bool,
+}
+
+/// Every rule, in order, with the one thing about actions that planning must know.
+#[derive(Debug, Default)]
+pub struct Rulebook {
+    /// Tried from the first to the last.
+    pub rules: Vec<Rule>,
+    /// Names of the actions that send something to the sender.
+    pub replying_actions: BTreeSet<String>,
+}
+
+/// What an endpoint says about consent and replies.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of the configuration, read by name"
+)]
+pub struct EndpointPolicy {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// Opt-out, opt-in and help words.
+    pub vocabulary: consent::Vocabulary,
+    /// Whether the endpoint's gateway can send at all, as configured.
+    pub can_reply: bool,
+    /// Whether an opt-out is confirmed once.
+    pub confirm_opt_out: bool,
+    /// Whether an opt-in is confirmed.
+    pub confirm_opt_in: bool,
+    /// Whether HELP is answered with the endpoint's help text.
+    pub answer_help: bool,
+    /// Whether rules stay silent when the gateway's own rule matched, since it may have answered already.
+    pub skip_reply_if_gateway_rule_matched: bool,
+}
+
+/// What one message causes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    /// What the message says about consent.
+    pub consent: Option<consent::Decision>,
+    /// The first rule that matched.
+    pub rule: Option<String>,
+    /// The jobs to store with the message; at most one of them sends, and no action appears twice.
+    pub jobs: Vec<PlannedJob>,
+}
+
+/// A job before it has an identity.
+#[derive(Clone, PartialEq)]
+pub struct PlannedJob {
+    /// What it is for.
+    pub kind: JobKind,
+    /// The action to run (for compliance replies: the kind's own word).
+    pub action: String,
+    /// The rule that ordered it.
+    pub rule: Option<String>,
+    /// What the rule's regular expression captured: `{"0": …, "1": …, "name": …}`; `{}` for other rules. A group that took
+    /// no part is an empty string, so that a strict template may use it.
+    pub captures: Value,
+    /// Whether it sends something to the sender.
+    pub sends: bool,
+}
+
+impl std::fmt::Debug for PlannedJob {
+    /// Without the captures: they are the customer's text.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlannedJob")
+            .field("kind", &self.kind)
+            .field("action", &self.action)
+            .field("rule", &self.rule)
+            .field("sends", &self.sends)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of one rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It matched.
+    Matched,
+    /// It is not for this endpoint.
+    OtherEndpoint,
+    /// It is not for this sender.
+    OtherSender,
+    /// The text is not like that.
+    OtherText,
+    /// An earlier rule matched and did not continue.
+    NotReached,
+}
+
+/// Why a job that a rule (or the law) would have made was left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeftOut {
+    /// The message is an opt-out: nothing but its confirmation may go back.
+    OptedOut,
+    /// The message has its one reply already.
+    AlreadyReplying,
+    /// The sender is a short code, a name or missing.
+    SenderNotAnswerable,
+    /// The endpoint's gateway cannot send as configured.
+    EndpointCannotReply,
+    /// The gateway's own rule matched and may have answered.
+    GatewayRuleMatched,
+    /// An earlier rule ordered the same action for this message.
+    AlreadyOrdered,
+    /// The endpoint's configuration says not to.
+    SwitchedOff,
+}
+
+/// Plans `message`: what it says about consent, the rule that matched, the jobs it causes.
+///
+/// Consent is classified before any rule. An opt-out allows its confirmation and nothing else to be sent; an opt-in's
+/// confirmation and the answer to HELP are the message's one reply. The first matching rule wins unless it continues.
+pub fn plan(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMessage) -> Plan {
+    decide(rulebook, policy, message, &mut |_| {})
+}
+
+/// What planning saw on its way; borrowed, so that saying it costs the receive path nothing.
+enum Note<'a> {
+    Tried {
+        rule: &'a Rule,
+        verdict: Verdict,
+    },
+    LeftOut {
+        action: &'a str,
+        rule: Option<&'a Rule>,
+        reason: LeftOut,
+    },
+}
+
+fn decide<'a>(
+    rulebook: &'a Rulebook,
+    policy: &'a EndpointPolicy,
+    message: &'a InboundMessage,
+    note: &mut dyn FnMut(Note<'a>),
+) -> Plan {
+    let consent = consent::classify(&message.text, &policy.vocabulary);
+    let mut planner = Planner {
+        rulebook,
+        policy,
+        message,
+        silence: None,
+        jobs: Vec::new(),
+        note,
+    };
+    planner.silence = planner.answer_consent(consent.as_ref().map(|decision| decision.event));
+    let rule = planner.run_rules();
+    Plan {
+        consent,
+        rule,
+        jobs: planner.jobs,
+    }
+}
+
+struct Planner<'a, 'n> {
+    rulebook: &'a Rulebook,
+    policy: &'a EndpointPolicy,
+    message: &'a InboundMessage,
+    /// Why rules may send nothing (any more); none while they may.
+    silence: Option<LeftOut>,
+    jobs: Vec<PlannedJob>,
+    note: &'n mut dyn FnMut(Note<'a>),
+}
+
+impl<'a> Planner<'a, '_> {
+    /// Plans the compliance reply, if there is one; says why rules may then send nothing.
+    fn answer_consent(&mut self, event: Option<ConsentEvent>) -> Option<LeftOut> {
+        let answer = event.map(|event| match event {
+            ConsentEvent::OptOut => (JobKind::OptOutConfirmation, self.policy.confirm_opt_out),
+            ConsentEvent::OptIn => (JobKind::OptInConfirmation, self.policy.confirm_opt_in),
+            ConsentEvent::Help => (JobKind::HelpReply, self.policy.answer_help),
+        });
+        let answered = answer.is_some_and(|(kind, wanted)| self.compliance_reply(kind, wanted));
+        match event {
+            Some(ConsentEvent::OptOut) => Some(LeftOut::OptedOut),
+            _ if answered => Some(LeftOut::AlreadyReplying),
+            _ if self.cannot_send().is_some() => self.cannot_send(),
+            _ if self.policy.skip_reply_if_gateway_rule_matched && self.message.gateway_rule.is_some() => {
+                Some(LeftOut::GatewayRuleMatched)
+            }
+            _ => None,
+        }
+    }
+
+    fn compliance_reply(&mut self, kind: JobKind, wanted: bool) -> bool {
+        let obstacle = if wanted {
+            self.cannot_send()
+        } else {
+            Some(LeftOut::SwitchedOff)
+        };
+        if let Some(reason) = obstacle {
+            (self.note)(Note::LeftOut {
+                action: kind.as_str(),
+                rule: None,
+                reason,
+            });
+            return false;
+        }
+        self.jobs.push(PlannedJob {
+            kind,
+            action: kind.as_str().to_owned(),
+            rule: None,
+            captures: Value::Object(serde_json::Map::new()),
+            sends: true,
+        });
+        true
+    }
+
+    /// Why nothing at all can be sent to this sender from this endpoint.
+    fn cannot_send(&self) -> Option<LeftOut> {
+        if !self.message.sender.can_be_answered() {
+            Some(LeftOut::SenderNotAnswerable)
+        } else if !self.policy.can_reply {
+            Some(LeftOut::EndpointCannotReply)
+        } else {
+            None
+        }
+    }
+
+    /// Tries the rules in order; the name of the first that matched.
+    fn run_rules(&mut self) -> Option<String> {
+        let rulebook = self.rulebook;
+        let text = Text::new(&self.message.text);
+        let mut first = None;
+        for rule in &rulebook.rules {
+            match self.try_rule(rule, &text) {
+                Err(verdict) => (self.note)(Note::Tried { rule, verdict }),
+                Ok(captures) => {
+                    (self.note)(Note::Tried {
+                        rule,
+                        verdict: Verdict::Matched,
+                    });
+                    first.get_or_insert_with(|| rule.name.clone());
+                    self.order(rule, &captures);
+                    if !rule.continues {
+                        break;
+                    }
+                }
+            }
+        }
+        first
+    }
+
+    fn try_rule(&self, rule: &Rule, text: &Text<'_>) -> Result<Value, Verdict> {
+        if !rule.endpoints.is_empty() && !rule.endpoints.contains(&self.policy.endpoint) {
+            return Err(Verdict::OtherEndpoint);
+        }
+        if !rule.senders.is_empty() && !rule.senders.iter().any(|filter| filter.admits(&self.message.sender)) {
+            return Err(Verdict::OtherSender);
+        }
+        rule.matcher.find(text).ok_or(Verdict::OtherText)
+    }
+
+    fn order(&mut self, rule: &'a Rule, captures: &Value) {
+        for action in &rule.actions {
+            let sends = self.rulebook.replying_actions.contains(action);
+            if let Some(reason) = self.obstacle(action, sends) {
+                (self.note)(Note::LeftOut {
+                    action,
+                    rule: Some(rule),
+                    reason,
+                });
+                continue;
+            }
+            if sends {
+                self.silence = Some(LeftOut::AlreadyReplying);
+            }
+            self.jobs.push(PlannedJob {
+                kind: JobKind::Action,
+                action: action.clone(),
+                rule: Some(rule.name.clone()),
+                captures: captures.clone(),
+                sends,
+            });
+        }
+    }
+
+    fn obstacle(&self, action: &str, sends: bool) -> Option<LeftOut> {
+        if self
+            .jobs
+            .iter()
+            .any(|job| job.kind == JobKind::Action && job.action == action)
+        {
+            return Some(LeftOut::AlreadyOrdered);
+        }
+        if sends { self.silence } else { None }
+    }
+}

@@ -1,0 +1,649 @@
+//! The batch writer: many deliveries per transaction, each acknowledged only after the commit.
+//!
+//! A writer takes whatever is queued the moment its connection is free: no artificial delay when idle, hundreds of messages
+//! per commit under load. A delivery is all or nothing; a batch that Postgres refuses is written again one delivery at a
+//! time, so that one bad row cannot fail its neighbours, and the refused one is kept in quarantine.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use sqlx::{Connection, PgConnection};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use uuid::Uuid;
+
+use super::{Store, StoreError, consent, queue};
+use crate::consent::ConsentEvent;
+use crate::message::{GatewayEvent, InboundMessage};
+use crate::metrics::{EndpointLabel, Metrics};
+use crate::rules::Plan;
+
+/// Deliveries written in one transaction at most: beyond this a commit gets slower, not the service faster.
+const MOST_PER_BATCH: usize = 256;
+/// Deliveries that may wait for a writer; beyond this we are overloaded and say so at once.
+const MOST_WAITING: usize = 8192;
+/// Writers: one fills its batch while the other waits for the disk.
+const WRITERS: usize = 2;
+
+/// One verified, parsed and planned request.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The endpoint that received it.
+    pub endpoint: Arc<str>,
+    /// The suppression group of that endpoint.
+    pub suppression_group: Arc<str>,
+    /// The body as verified.
+    pub raw: Bytes,
+    /// What it holds; never empty.
+    pub items: Vec<PlannedItem>,
+    /// The quarantine entry that this delivery replays, if it does.
+    pub replays: Option<Uuid>,
+}
+
+/// One part of a delivery with what it causes.
+#[derive(Debug)]
+pub enum PlannedItem {
+    /// An inbound text and its plan.
+    Message(Box<InboundMessage>, Plan),
+    /// Another event.
+    Event(GatewayEvent),
+    /// Unreadable, with the reason.
+    Unreadable(String),
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AcceptedStatus {
+    /// At least one message is new.
+    Stored,
+    /// Every message was known.
+    Duplicate,
+    /// It held no message but other events.
+    Event,
+    /// It could not be read and is kept.
+    Quarantined,
+}
+
+impl AcceptedStatus {
+    /// The word in answers, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Event => "event",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// A committed delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accepted {
+    /// What became of it.
+    pub status: AcceptedStatus,
+    /// The first message, event or quarantine entry it became; `None` for a repeated event or unreadable delivery.
+    pub id: Option<Uuid>,
+}
+
+/// Why a delivery is not known to be committed. The gateway must try again; a late commit is then a duplicate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// Postgres cannot be reached.
+    #[error("the database cannot be reached")]
+    Unavailable,
+    /// The commit took longer than the deadline.
+    #[error("the commit took longer than the deadline")]
+    Late,
+    /// Too many deliveries wait for a writer.
+    #[error("too many deliveries are waiting")]
+    Overloaded,
+}
+
+/// Hands deliveries to the writers; cheap to clone. The writers end when every clone is gone.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    queue: mpsc::Sender<Waiting>,
+    deadline: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    answer: oneshot::Sender<Result<Accepted, AcceptError>>,
+}
+
+impl Acceptor {
+    /// Starts the writers. `deadline` bounds each [`Acceptor::accept`].
+    pub fn start(store: &Store, deadline: Duration, metrics: &Arc<Metrics>) -> Self {
+        let (queue, waiting) = mpsc::channel(MOST_WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..WRITERS {
+            let writer = Writer {
+                store: store.clone(),
+                waiting: Arc::clone(&waiting),
+                patience: deadline * 3,
+                metrics: Arc::clone(metrics),
+            };
+            tokio::spawn(writer.run());
+        }
+        Self { queue, deadline }
+    }
+
+    /// Commits a delivery with all it causes, or says that it may not be committed.
+    ///
+    /// # Errors
+    /// [`AcceptError`]: answer 503, never 4xx.
+    pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, AcceptError> {
+        let (answer, committed) = oneshot::channel();
+        match self.queue.try_send(Waiting { delivery, answer }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(AcceptError::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(AcceptError::Unavailable),
+        }
+        match tokio::time::timeout(self.deadline, committed).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(AcceptError::Unavailable),
+            Err(_) => Err(AcceptError::Late),
+        }
+    }
+}
+
+struct Writer {
+    store: Store,
+    waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>,
+    patience: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    async fn run(self) {
+        let mut batch = Vec::with_capacity(MOST_PER_BATCH);
+        loop {
+            if self.waiting.lock().await.recv_many(&mut batch, MOST_PER_BATCH).await == 0 {
+                return;
+            }
+            // Nobody waits for these any more: their gateway was told to try again and will.
+            batch.retain(|waiting: &Waiting| !waiting.answer.is_closed());
+            if !batch.is_empty() {
+                self.write(&mut batch).await;
+            }
+        }
+    }
+
+    async fn write(&self, batch: &mut Vec<Waiting>) {
+        let started = Instant::now();
+        self.metrics.batch_size.observe(f64::from(u16::try_from(batch.len()).unwrap_or(u16::MAX)));
+        match self.commit(batch.as_slice()).await {
+            Ok(accepted) => {
+                self.metrics.accept_seconds.observe(started.elapsed().as_secs_f64());
+                for (waiting, accepted) in batch.drain(..).zip(accepted) {
+                    tell(waiting.answer, Ok(accepted));
+                }
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                tracing::warn!(error = %error, deliveries = batch.len(), "deliveries not stored, their gateways will try again");
+                for waiting in batch.drain(..) {
+                    tell(waiting.answer, Err(AcceptError::Unavailable));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, deliveries = batch.len(), "a batch was refused, writing its deliveries one by one");
+                for waiting in batch.drain(..) {
+                    let result = self.write_alone(&waiting).await;
+                    tell(waiting.answer, result);
+                }
+            }
+        }
+    }
+
+    /// One delivery in its own transaction; what Postgres refuses is kept in quarantine.
+    async fn write_alone(&self, waiting: &Waiting) -> Result<Accepted, AcceptError> {
+        let alone = std::slice::from_ref(waiting);
+        let refused = match self.commit(alone).await {
+            Ok(accepted) => return accepted.first().copied().ok_or(AcceptError::Unavailable),
+            Err(StoreError::Refused(error)) => format!("the database refused it: {}", super::describe(&error)),
+            Err(error) => {
+                tracing::error!(error = %error, "a delivery could not be stored");
+                return Err(AcceptError::Unavailable);
+            }
+        };
+        tracing::error!(endpoint = %waiting.delivery.endpoint, reason = %refused, "a delivery is kept in quarantine");
+        let delivery = &waiting.delivery;
+        let entry = [Unreadable { endpoint: &delivery.endpoint, reason: &refused, raw: &delivery.raw }];
+        let kept = async { insert_quarantine(&mut *self.store.pool().acquire().await?, &entry).await };
+        let ids = kept.await.map_err(|_: StoreError| AcceptError::Unavailable)?;
+        Ok(Accepted { status: AcceptedStatus::Quarantined, id: ids.first().copied().flatten() })
+    }
+
+    /// One transaction. A database that hangs is left behind with its connection: whether it committed shows in the retry.
+    async fn commit(&self, batch: &[Waiting]) -> Result<Vec<Accepted>, StoreError> {
+        let mut connection = self.store.pool().acquire().await?;
+        let writing = write_batch(&mut connection, batch, &self.metrics);
+        if let Ok(result) = tokio::time::timeout(self.patience, writing).await {
+            return result;
+        }
+        drop(connection.detach());
+        Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
+    }
+}
+
+/// The other side may have gone: then nobody needs the answer.
+fn tell(answer: oneshot::Sender<Result<Accepted, AcceptError>>, result: Result<Accepted, AcceptError>) {
+    if answer.send(result).is_err() {
+        tracing::debug!("a delivery was settled after its deadline");
+    }
+}
+
+/// A message of the batch with everything computed that its rows need.
+struct NewMessage<'a> {
+    id: Uuid,
+    delivery: usize,
+    endpoint: &'a str,
+    suppression_group: &'a str,
+    raw: &'a [u8],
+    message: &'a InboundMessage,
+    plan: &'a Plan,
+    dedupe_key: [u8; 32],
+    conversation_id: Uuid,
+}
+
+struct NewEvent<'a> {
+    delivery: usize,
+    endpoint: &'a str,
+    raw: &'a [u8],
+    event: &'a GatewayEvent,
+}
+
+struct Unreadable<'a> {
+    endpoint: &'a str,
+    reason: &'a str,
+    raw: &'a [u8],
+}
+
+/// The batch, turned from deliveries into rows by kind.
+#[derive(Default)]
+struct Rows<'a> {
+    messages: Vec<NewMessage<'a>>,
+    events: Vec<NewEvent<'a>>,
+    unreadable: Vec<Unreadable<'a>>,
+    unreadable_of: Vec<usize>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(batch: &'a [Waiting]) -> Self {
+        let mut rows = Self { messages: Vec::with_capacity(batch.len()), ..Self::default() };
+        for (index, waiting) in batch.iter().enumerate() {
+            for item in &waiting.delivery.items {
+                rows.push(index, &waiting.delivery, item);
+            }
+        }
+        rows
+    }
+
+    fn push(&mut self, index: usize, delivery: &'a Delivery, item: &'a PlannedItem) {
+        let endpoint = &*delivery.endpoint;
+        let raw = &*delivery.raw;
+        match item {
+            PlannedItem::Message(message, plan) => self.messages.push(NewMessage {
+                id: Uuid::now_v7(),
+                delivery: index,
+                endpoint,
+                suppression_group: &delivery.suppression_group,
+                raw,
+                message,
+                plan,
+                dedupe_key: message.dedupe_key(),
+                conversation_id: message.conversation_id(),
+            }),
+            PlannedItem::Event(event) => self.events.push(NewEvent { delivery: index, endpoint, raw, event }),
+            PlannedItem::Unreadable(reason) => {
+                self.unreadable.push(Unreadable { endpoint, reason, raw });
+                self.unreadable_of.push(index);
+            }
+        }
+    }
+}
+
+/// What each delivery came to, the most telling part winning: a new message, a copy, an unreadable part, an event.
+struct Verdicts(Vec<Option<Accepted>>);
+
+impl Verdicts {
+    fn note(&mut self, delivery: usize, status: AcceptedStatus, id: Option<Uuid>) {
+        let rank = |status| match status {
+            AcceptedStatus::Stored => 3,
+            AcceptedStatus::Duplicate => 2,
+            AcceptedStatus::Quarantined => 1,
+            AcceptedStatus::Event => 0,
+        };
+        if let Some(slot) = self.0.get_mut(delivery)
+            && slot.is_none_or(|known| rank(status) > rank(known.status))
+        {
+            *slot = Some(Accepted { status, id });
+        }
+    }
+}
+
+async fn write_batch(
+    connection: &mut PgConnection,
+    batch: &[Waiting],
+    metrics: &Metrics,
+) -> Result<Vec<Accepted>, StoreError> {
+    let rows = Rows::of(batch);
+    let mut verdicts = Verdicts(vec![None; batch.len()]);
+    let mut transaction = connection.begin().await?;
+    if !rows.messages.is_empty() {
+        accept_messages(&mut transaction, &rows.messages, &mut verdicts, metrics).await?;
+    }
+    if !rows.events.is_empty() {
+        accept_events(&mut transaction, &rows.events, &mut verdicts).await?;
+    }
+    if !rows.unreadable.is_empty() {
+        let ids = insert_quarantine(&mut transaction, &rows.unreadable).await?;
+        for (&delivery, id) in rows.unreadable_of.iter().zip(ids) {
+            verdicts.note(delivery, AcceptedStatus::Quarantined, id);
+        }
+    }
+    for (waiting, verdict) in batch.iter().zip(&verdicts.0) {
+        if let (Some(entry), Some(Accepted { status: AcceptedStatus::Stored | AcceptedStatus::Duplicate, id })) =
+            (waiting.delivery.replays, verdict)
+        {
+            admit(&mut transaction, entry, *id).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(verdicts.0.into_iter().flatten().collect())
+}
+
+async fn accept_messages(
+    connection: &mut PgConnection,
+    messages: &[NewMessage<'_>],
+    verdicts: &mut Verdicts,
+    metrics: &Metrics,
+) -> Result<(), StoreError> {
+    let mut new: HashMap<Uuid, ()> = HashMap::with_capacity(messages.len());
+    for id in insert_messages(connection, messages).await? {
+        new.insert(id, ());
+    }
+    let (fresh, copies): (Vec<_>, Vec<_>) = messages.iter().partition(|message| new.contains_key(&message.id));
+    for message in &fresh {
+        verdicts.note(message.delivery, AcceptedStatus::Stored, Some(message.id));
+    }
+    if !copies.is_empty() {
+        for (copy, id) in copies.iter().zip(count_copies(connection, &copies).await?) {
+            verdicts.note(copy.delivery, AcceptedStatus::Duplicate, id);
+        }
+    }
+    warn_of_shared_ids(connection, &fresh, metrics).await?;
+    let jobs = plan_jobs(connection, &fresh).await?;
+    if queue::insert(connection, &jobs).await? {
+        sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL).fetch_one(connection).await?;
+    }
+    Ok(())
+}
+
+/// Applies each message's consent change, in order of arrival, and lists the jobs of all.
+async fn plan_jobs<'a>(
+    connection: &mut PgConnection,
+    fresh: &[&NewMessage<'a>],
+) -> Result<Vec<queue::NewJob<'a>>, StoreError> {
+    let mut jobs = Vec::with_capacity(fresh.len() * 2);
+    for message in fresh {
+        let mut may_confirm = true;
+        if let Some(decision) = &message.plan.consent {
+            let asked = consent::Asked {
+                group: message.suppression_group,
+                address: &message.message.sender,
+                message_id: message.id,
+                sent_at: message.message.sent_at,
+                keyword: &decision.keyword,
+                tier: i16::from(decision.tier),
+            };
+            may_confirm = match decision.event {
+                ConsentEvent::OptOut => consent::opt_out(connection, &asked).await?,
+                ConsentEvent::OptIn => consent::opt_in(connection, &asked).await?,
+                ConsentEvent::Help => true,
+            };
+        }
+        jobs.extend(message.plan.jobs.iter().filter_map(|job| {
+            queue::NewJob::of(job, message.id, message.conversation_id, message.message, message.suppression_group, may_confirm)
+        }));
+    }
+    Ok(jobs)
+}
+
+/// Inserts the messages that are new and returns their IDs; the unique index decides, also against other processes.
+async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'_>]) -> Result<Vec<Uuid>, StoreError> {
+    let column = |get: &dyn Fn(&NewMessage<'_>) -> String| messages.iter().map(get).collect::<Vec<_>>();
+    let optional = |get: &dyn Fn(&NewMessage<'_>) -> Option<String>| messages.iter().map(get).collect::<Vec<_>>();
+    let ids: Vec<Uuid> = messages.iter().map(|m| m.id).collect();
+    let keys: Vec<&[u8]> = messages.iter().map(|m| m.dedupe_key.as_slice()).collect();
+    let conversations: Vec<Uuid> = messages.iter().map(|m| m.conversation_id).collect();
+    let answerable: Vec<bool> = messages.iter().map(|m| m.message.sender.can_be_answered()).collect();
+    let sent: Vec<Option<DateTime<Utc>>> = messages.iter().map(|m| m.message.sent_at).collect();
+    let tiers: Vec<Option<i16>> = messages.iter().map(|m| m.plan.consent.as_ref().map(|d| i16::from(d.tier))).collect();
+    let raw: Vec<&[u8]> = messages.iter().map(|m| m.raw).collect();
+    let endpoints = column(&|m| m.endpoint.to_owned());
+    let senders = column(&|m| m.message.sender.key().to_owned());
+    let senders_raw = column(&|m| m.message.sender.raw().to_owned());
+    let recipients = column(&|m| m.message.recipient.key().to_owned());
+    let recipients_raw = column(&|m| m.message.recipient.raw().to_owned());
+    let texts = column(&|m| m.message.text.clone());
+    let gateway_ids = optional(&|m| m.message.message_id.clone());
+    let references = optional(&|m| m.message.reference.clone());
+    let devices = optional(&|m| m.message.device_id.clone());
+    let tenants = optional(&|m| m.message.tenant_id.clone());
+    let tenant_names = optional(&|m| m.message.tenant_name.clone());
+    let gateway_rules = optional(&|m| m.message.gateway_rule.clone());
+    let rules = optional(&|m| m.plan.rule.clone());
+    let events = optional(&|m| m.plan.consent.as_ref().map(|d| d.event.as_str().to_owned()));
+    let keywords = optional(&|m| m.plan.consent.as_ref().map(|d| d.keyword.clone().into_owned()));
+    let inserted = sqlx::query_scalar!(
+        r#"
+        INSERT INTO smshook.messages (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable,
+            recipient, recipient_raw, text, sent_at, message_id, reference, device_id, tenant_id, tenant_name,
+            gateway_rules, rule, consent_event, consent_tier, consent_keyword, raw)
+        SELECT m.id, m.endpoint, m.dedupe_key, m.conversation_id, m.sender, m.sender_raw, m.sender_answerable,
+            m.recipient, m.recipient_raw, m.text, m.sent_at, m.message_id, m.reference, m.device_id, m.tenant_id,
+            m.tenant_name, array_remove(ARRAY[m.gateway_rule], NULL), m.rule, m.consent_event, m.consent_tier,
+            m.consent_keyword, m.raw
+        FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::text[], $7::bool[], $8::text[],
+            $9::text[], $10::text[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+            $17::text[], $18::text[], $19::text[], $20::int2[], $21::text[], $22::bytea[])
+            AS m (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable, recipient,
+            recipient_raw, text, sent_at, message_id, reference, device_id, tenant_id, tenant_name, gateway_rule, rule,
+            consent_event, consent_tier, consent_keyword, raw)
+        -- one order for every process, so that two batches with the same copies cannot wait for each other in a circle
+        ORDER BY m.dedupe_key, m.id
+        ON CONFLICT (endpoint, dedupe_key) DO NOTHING
+        RETURNING id
+        "#,
+        &ids,
+        &endpoints,
+        &keys as &[&[u8]],
+        &conversations,
+        &senders,
+        &senders_raw,
+        &answerable,
+        &recipients,
+        &recipients_raw,
+        &texts,
+        &sent as &[Option<DateTime<Utc>>],
+        &gateway_ids as &[Option<String>],
+        &references as &[Option<String>],
+        &devices as &[Option<String>],
+        &tenants as &[Option<String>],
+        &tenant_names as &[Option<String>],
+        &gateway_rules as &[Option<String>],
+        &rules as &[Option<String>],
+        &events as &[Option<String>],
+        &tiers as &[Option<i16>],
+        &keywords as &[Option<String>],
+        &raw as &[&[u8]],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(inserted)
+}
+
+/// Counts copies on the message they are copies of and merges the gateway rules they name. In the order of `copies`.
+async fn count_copies(connection: &mut PgConnection, copies: &[&NewMessage<'_>]) -> Result<Vec<Option<Uuid>>, StoreError> {
+    let endpoints: Vec<String> = copies.iter().map(|m| m.endpoint.to_owned()).collect();
+    let keys: Vec<&[u8]> = copies.iter().map(|m| m.dedupe_key.as_slice()).collect();
+    let rules: Vec<Option<String>> = copies.iter().map(|m| m.message.gateway_rule.clone()).collect();
+    let counted = sqlx::query!(
+        r#"
+        UPDATE smshook.messages m
+        SET duplicates = m.duplicates + d.copies,
+            last_duplicate_at = now(),
+            gateway_rules = m.gateway_rules || ARRAY(
+                SELECT r FROM UNNEST(d.rules) AS r WHERE r <> ALL (m.gateway_rules) ORDER BY r)
+        FROM (
+            SELECT c.endpoint, c.dedupe_key, count(*)::int4 AS copies,
+                   coalesce(array_agg(DISTINCT c.rule) FILTER (WHERE c.rule IS NOT NULL), '{}') AS rules
+            FROM UNNEST($1::text[], $2::bytea[], $3::text[]) AS c (endpoint, dedupe_key, rule)
+            GROUP BY c.endpoint, c.dedupe_key
+        ) d
+        WHERE m.endpoint = d.endpoint AND m.dedupe_key = d.dedupe_key
+        RETURNING m.id, m.endpoint, m.dedupe_key
+        "#,
+        &endpoints,
+        &keys as &[&[u8]],
+        &rules as &[Option<String>],
+    )
+    .fetch_all(connection)
+    .await?;
+    let known: HashMap<(&str, &[u8]), Uuid> =
+        counted.iter().map(|row| ((row.endpoint.as_str(), row.dedupe_key.as_slice()), row.id)).collect();
+    Ok(copies.iter().map(|m| known.get(&(m.endpoint, m.dedupe_key.as_slice())).copied()).collect())
+}
+
+/// A gateway's ID that another text already carries: both are kept, and somebody should know.
+async fn warn_of_shared_ids(
+    connection: &mut PgConnection,
+    fresh: &[&NewMessage<'_>],
+    metrics: &Metrics,
+) -> Result<(), StoreError> {
+    let named: Vec<_> = fresh.iter().filter(|m| m.message.message_id.is_some()).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = named.iter().map(|m| m.id).collect();
+    let endpoints: Vec<String> = named.iter().map(|m| m.endpoint.to_owned()).collect();
+    let gateway_ids: Vec<String> = named.iter().filter_map(|m| m.message.message_id.clone()).collect();
+    let shared = sqlx::query!(
+        r#"
+        SELECT n.id AS "id!", n.endpoint AS "endpoint!"
+        FROM UNNEST($1::uuid[], $2::text[], $3::text[]) AS n (id, endpoint, message_id)
+        WHERE EXISTS (
+            SELECT FROM smshook.messages o
+            WHERE o.message_id = n.message_id AND o.endpoint = n.endpoint AND o.id <> n.id)
+        "#,
+        &ids,
+        &endpoints,
+        &gateway_ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in shared {
+        tracing::warn!(endpoint = %row.endpoint, message.id = %row.id, "two different texts carry one message ID of the gateway, both are kept");
+        metrics.id_collisions.get_or_create(&EndpointLabel { endpoint: row.endpoint }).inc();
+    }
+    Ok(())
+}
+
+/// Stores events once each and ties them to the reply whose reference they echo.
+async fn accept_events(
+    connection: &mut PgConnection,
+    events: &[NewEvent<'_>],
+    verdicts: &mut Verdicts,
+) -> Result<(), StoreError> {
+    let mut ids: HashMap<(&str, [u8; 32], usize), Uuid> = HashMap::new();
+    for (position, new) in events.iter().enumerate() {
+        // Several events of one body share its hash: the position keeps them apart.
+        let mut hash = Sha256::new();
+        hash.update(new.raw);
+        let nth = events.iter().take(position).filter(|earlier| earlier.delivery == new.delivery).count();
+        hash.update((nth as u64).to_be_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let id = match ids.entry((new.endpoint, digest, nth)) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(slot) => {
+                let id = insert_event(connection, new, &digest).await?;
+                id.map(|id| *slot.insert(id))
+            }
+        };
+        verdicts.note(new.delivery, AcceptedStatus::Event, id);
+    }
+    Ok(())
+}
+
+async fn insert_event(
+    connection: &mut PgConnection,
+    new: &NewEvent<'_>,
+    digest: &[u8; 32],
+) -> Result<Option<Uuid>, StoreError> {
+    let event = new.event;
+    let id = sqlx::query_scalar!(
+        r#"
+        INSERT INTO smshook.gateway_events
+            (id, endpoint, kind, reference, gateway_id, occurred_at, job_id, raw_sha256, raw)
+        VALUES ($1, $2, $3, $4, $5, $6, (SELECT s.job_id FROM smshook.sends s WHERE s.reference = $4), $7, $8)
+        ON CONFLICT (endpoint, raw_sha256) DO NOTHING
+        RETURNING id
+        "#,
+        Uuid::now_v7(),
+        new.endpoint,
+        event.kind,
+        event.reference,
+        event.gateway_id,
+        event.occurred_at,
+        digest.as_slice(),
+        new.raw,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(id)
+}
+
+/// Keeps what could not be read; a repeated delivery is counted on its entry.
+async fn insert_quarantine(
+    connection: &mut PgConnection,
+    unreadable: &[Unreadable<'_>],
+) -> Result<Vec<Option<Uuid>>, StoreError> {
+    let mut ids = Vec::with_capacity(unreadable.len());
+    for entry in unreadable {
+        let digest = Sha256::digest(entry.raw);
+        let id = sqlx::query_scalar!(
+            r#"
+            INSERT INTO smshook.quarantine (id, endpoint, reason, raw_sha256, raw)
+            VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (endpoint, raw_sha256) DO UPDATE SET duplicates = quarantine.duplicates + 1
+            RETURNING id
+            "#,
+            Uuid::now_v7(),
+            entry.endpoint,
+            entry.reason,
+            digest.as_slice(),
+            entry.raw,
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        ids.push(Some(id));
+    }
+    Ok(ids)
+}
+
+async fn admit(connection: &mut PgConnection, entry: Uuid, message: Option<Uuid>) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE smshook.quarantine SET admitted_at = now(), admitted_as = $2 WHERE id = $1 AND admitted_at IS NULL",
+        entry,
+        message
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

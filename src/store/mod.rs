@@ -1,0 +1,155 @@
+//! All SQL. Everything else asks this room, in the words of the domain.
+//!
+//! Public functions own their transaction; inner helpers take a connection. Inserts look at what they inserted instead of
+//! asking first; every change of a job's state names the state and claim it expects. The database's clock is the only clock
+//! for queue times. It must not know HTTP, templates or what an action does.
+
+mod accept;
+mod consent;
+mod observe;
+mod operate;
+mod queue;
+mod sends;
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
+pub use operate::{
+    AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery,
+};
+pub use queue::{Claimed, Lane, Settlement, Want};
+pub use sends::{LoopLimits, SendGate};
+
+/// Every schema change, in order; forward only.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// The channel that says there is work. A hint: polling is the truth.
+pub const JOBS_CHANNEL: &str = "smshook_jobs";
+
+/// What can go wrong between us and Postgres.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Postgres cannot be reached, or is too slow.
+    #[error("the database cannot be reached: {}", describe(.0))]
+    Unavailable(#[source] sqlx::Error),
+    /// Postgres refused the data itself; sending it again cannot help.
+    #[error("the database refused the data: {}", describe(.0))]
+    Refused(#[source] sqlx::Error),
+    /// Anything else: a bug, a missing table, a lost race that a retry may win.
+    #[error("the database could not do it: {}", describe(.0))]
+    Other(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the migrations failed: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A row is nonsense.
+    #[error("table `{table}` holds something this version does not know: {what}")]
+    Inconsistent {
+        /// Which table.
+        table: &'static str,
+        /// What was found.
+        what: String,
+    },
+}
+
+/// An error of Postgres without the row it concerns: `DETAIL` may quote a text or a number, the code and message do not.
+fn describe(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(db) => {
+            let code = db.code().unwrap_or_default();
+            match db.constraint() {
+                Some(constraint) => format!("SQLSTATE {code}, constraint {constraint}"),
+                None if code.starts_with("22") => format!("SQLSTATE {code}"),
+                None => format!("SQLSTATE {code}: {}", db.message()),
+            }
+        }
+        sqlx::Error::Io(io) => io.to_string(),
+        sqlx::Error::PoolTimedOut => "no connection was free in time".to_owned(),
+        sqlx::Error::PoolClosed => "the pool is closed".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match sqlstate_class(&error) {
+            Some("22" | "23" | "54") => Self::Refused(error),
+            Some("08" | "53" | "57") => Self::Unavailable(error),
+            Some(_) => Self::Other(error),
+            None if matches!(error, sqlx::Error::Encode(_)) => Self::Refused(error),
+            None if matches!(error, sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }) => Self::Other(error),
+            None => Self::Unavailable(error),
+        }
+    }
+}
+
+/// The first two characters of the SQLSTATE: Postgres' own classes of error (manual, appendix A).
+fn sqlstate_class(error: &sqlx::Error) -> Option<&'static str> {
+    let code = error.as_database_error()?.code()?;
+    Some(match code.get(..2) {
+        Some("22") => "22",
+        Some("23") => "23",
+        Some("54") => "54",
+        Some("08") => "08",
+        Some("53") => "53",
+        Some("57") => "57",
+        Some("40") => "40",
+        _ => "other",
+    })
+}
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// A handle on connections that are opened when first needed.
+    pub fn new(options: PgConnectOptions, max_connections: u32) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(3))
+            .after_connect(|connection, _| Box::pin(refuse_weaker_commits(connection)))
+            .connect_lazy_with(options.application_name("smshook"));
+        Self { pool }
+    }
+
+    /// A handle on a pool that exists.
+    pub const fn from_pool(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// The pool, for the listener and for tests.
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Brings the schema up to date; several processes may do so at once.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        Ok(MIGRATIONS.run(&self.pool).await?)
+    }
+
+    /// Whether a message could be stored now.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        sqlx::query!("SELECT 1 AS one FROM smshook.messages LIMIT 1").fetch_optional(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A server or role that sets `synchronous_commit = off` would acknowledge what a power cut can take back.
+async fn refuse_weaker_commits(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT set_config('synchronous_commit', 'on', false) AS set WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(())
+}

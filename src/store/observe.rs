@@ -1,0 +1,48 @@
+//! What the gauges show, read at the moment of a scrape.
+//!
+//! It must stay cheap on a large queue: states that grow for ever (done, cancelled) are not counted.
+
+use super::{Store, StoreError};
+use crate::metrics::{ActionLabel, ActionState, Metrics};
+
+impl Store {
+    /// Fills the gauges of the queue, the quarantine and consent.
+    pub async fn observe(&self, metrics: &Metrics) -> Result<(), StoreError> {
+        let jobs = sqlx::query!(
+            r#"
+            SELECT action AS "action!", state AS "state!", count(*) AS "jobs!",
+                   coalesce(extract(epoch FROM now() - min(run_at) FILTER (WHERE state = 'available')), 0)::int8 AS "due_for!"
+            FROM (
+                -- one partial index each
+                SELECT action, state, run_at FROM smshook.jobs WHERE state IN ('available', 'running')
+                UNION ALL SELECT action, state, run_at FROM smshook.jobs WHERE state = 'waiting'
+                UNION ALL SELECT action, state, run_at FROM smshook.jobs WHERE state = 'discarded'
+            ) j
+            GROUP BY action, state
+            "#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        metrics.jobs.clear();
+        metrics.oldest_due_seconds.clear();
+        for row in jobs {
+            if row.state == "available" {
+                metrics.oldest_due_seconds.get_or_create(&ActionLabel { action: row.action.clone() }).set(row.due_for.max(0));
+            }
+            metrics.jobs.get_or_create(&ActionState { action: row.action, state: row.state }).set(row.jobs);
+        }
+        let counts = sqlx::query!(
+            r#"
+            SELECT (SELECT count(DISTINCT lane) FROM smshook.jobs WHERE state = 'waiting') AS "blocked!",
+                   (SELECT count(*) FROM smshook.quarantine WHERE admitted_at IS NULL) AS "quarantined!",
+                   (SELECT count(*) FROM smshook.opt_outs WHERE opted_in_at IS NULL) AS "suppressions!"
+            "#
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        metrics.blocked_lanes.set(counts.blocked);
+        metrics.quarantined.set(counts.quarantined);
+        metrics.suppressions.set(counts.suppressions);
+        Ok(())
+    }
+}

@@ -1,0 +1,511 @@
+//! The queue: jobs into lanes, out of them by claim, and back by settlement.
+//!
+//! A lane holds at most one claimable job, its head; the others wait, out of every index that a claim reads, so a lane with
+//! a hundred thousand jobs costs the other lanes nothing. A unique index enforces the single head, also between processes.
+//! Who adds to a lane locks its head, and who settles a head promotes its successor in a later statement of the same
+//! transaction: so no successor is missed. Locks are taken in the order of lanes, everywhere.
+//!
+//! An expired lease is simply claimable again: there is no rescuer and no leader.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::job::{Job, JobKind, JobMessage, Outcome};
+use crate::message::InboundMessage;
+use crate::rules::PlannedJob;
+
+/// A confirmation is sent within five minutes or not at all (47 CFR 64.1200(a)(12)).
+const CONFIRM_WITHIN: Duration = Duration::from_mins(5);
+/// How often an insertion follows a lane whose head changes under it, before the whole transaction is tried again.
+const MOST_ROUNDS: usize = 16;
+
+/// A lane: one conversation and one action, hashed. Two lanes that share a hash merely take turns.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Lane(pub i64);
+
+impl Lane {
+    /// The lane of an action in a conversation.
+    pub fn of(conversation: Uuid, action: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(conversation.as_bytes());
+        hash.update(action.as_bytes());
+        let [b0, b1, b2, b3, b4, b5, b6, b7, ..]: [u8; 32] = hash.finalize().into();
+        Self(i64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]))
+    }
+}
+
+/// A job about to be inserted.
+pub(super) struct NewJob<'a> {
+    message_id: Uuid,
+    kind: JobKind,
+    action: &'a str,
+    rule: Option<&'a str>,
+    lane: Lane,
+    captures: Option<&'a Value>,
+    send_to: Option<&'a str>,
+    send_group: Option<&'a str>,
+    send_keys: Option<String>,
+    expires_in: Option<Duration>,
+}
+
+impl<'a> NewJob<'a> {
+    /// `None` for a confirmation of what was already in force.
+    pub(super) fn of(
+        planned: &'a PlannedJob,
+        message_id: Uuid,
+        conversation: Uuid,
+        message: &'a InboundMessage,
+        group: &'a str,
+        may_confirm: bool,
+    ) -> Option<Self> {
+        let confirms = matches!(planned.kind, JobKind::OptOutConfirmation | JobKind::OptInConfirmation);
+        if confirms && !may_confirm {
+            return None;
+        }
+        let bypasses = planned.kind == JobKind::OptOutConfirmation;
+        Some(Self {
+            message_id,
+            kind: planned.kind,
+            action: &planned.action,
+            rule: planned.rule.as_deref(),
+            lane: Lane::of(conversation, &planned.action),
+            captures: (!planned.captures.is_null()).then_some(&planned.captures),
+            send_to: planned.sends.then(|| message.sender.key()),
+            send_group: planned.sends.then_some(group),
+            // the confirmation is the one text that an opt-out allows
+            send_keys: (planned.sends && !bypasses).then(|| message.sender.suppression_keys().join("\n")),
+            expires_in: confirms.then_some(CONFIRM_WITHIN),
+        })
+    }
+}
+
+/// Inserts jobs, each as the head of its lane or behind it; those that send to an opted-out number as cancelled. True if any
+/// can be claimed now.
+pub(super) async fn insert(connection: &mut PgConnection, jobs: &[NewJob<'_>]) -> Result<bool, StoreError> {
+    let mut left: Vec<&NewJob<'_>> = jobs.iter().collect();
+    left.sort_by_key(|job| job.lane);
+    let mut claimable = false;
+    for _ in 0..MOST_ROUNDS {
+        if left.is_empty() {
+            return Ok(claimable);
+        }
+        let heads = insert_round(connection, &left, true).await?;
+        claimable |= !heads.is_empty();
+        remove(&mut left, &heads);
+        if left.is_empty() {
+            return Ok(claimable);
+        }
+        let locked = lock_heads(connection, &left).await?;
+        let queued: Vec<&NewJob<'_>> = left.iter().filter(|job| locked.contains(&job.lane.0)).copied().collect();
+        let behind = insert_round(connection, &queued, false).await?;
+        remove(&mut left, &behind);
+    }
+    Err(StoreError::Inconsistent { table: "jobs", what: "a lane whose head changes faster than a job can queue".to_owned() })
+}
+
+type Inserted = HashSet<(Uuid, String)>;
+
+fn remove(left: &mut Vec<&NewJob<'_>>, inserted: &Inserted) {
+    // an action cannot be named like a compliance reply, so message and action identify a job
+    left.retain(|job| !inserted.contains(&(job.message_id, job.action.to_owned())));
+}
+
+/// Locks the heads of these lanes and returns the lanes that still have one. A locked head cannot be settled before our
+/// commit, so whoever settles it sees the successor we insert.
+async fn lock_heads(connection: &mut PgConnection, jobs: &[&NewJob<'_>]) -> Result<HashSet<i64>, StoreError> {
+    let lanes: Vec<i64> = jobs.iter().map(|job| job.lane.0).collect();
+    let locked = sqlx::query_scalar!(
+        r#"
+        SELECT lane FROM smshook.jobs
+        WHERE lane = ANY ($1) AND state IN ('available', 'running')
+        ORDER BY lane FOR SHARE
+        "#,
+        &lanes
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(locked.into_iter().collect())
+}
+
+/// Inserts jobs as heads (skipping lanes that have one), or behind the heads that the caller has locked.
+async fn insert_round(
+    connection: &mut PgConnection,
+    jobs: &[&NewJob<'_>],
+    as_heads: bool,
+) -> Result<Inserted, StoreError> {
+    let messages: Vec<Uuid> = jobs.iter().map(|j| j.message_id).collect();
+    let kinds: Vec<String> = jobs.iter().map(|j| j.kind.as_str().to_owned()).collect();
+    let actions: Vec<String> = jobs.iter().map(|j| j.action.to_owned()).collect();
+    let rules: Vec<Option<&str>> = jobs.iter().map(|j| j.rule).collect();
+    let lanes: Vec<i64> = jobs.iter().map(|j| j.lane.0).collect();
+    let captures: Vec<Option<Value>> = jobs.iter().map(|j| j.captures.cloned()).collect();
+    let send_to: Vec<Option<&str>> = jobs.iter().map(|j| j.send_to).collect();
+    let groups: Vec<Option<&str>> = jobs.iter().map(|j| j.send_group).collect();
+    let keys: Vec<Option<&str>> = jobs.iter().map(|j| j.send_keys.as_deref()).collect();
+    let expire: Vec<Option<f64>> = jobs.iter().map(|j| j.expires_in.map(|d| d.as_secs_f64())).collect();
+    let rows = sqlx::query!(
+        r#"
+        INSERT INTO smshook.jobs
+            (message_id, state, kind, action, rule, lane, captures, send_to, send_group, expires_at, finished_at, reason)
+        SELECT n.message_id, CASE WHEN o.suppressed THEN 'cancelled' WHEN $11 THEN 'available' ELSE 'waiting' END,
+            n.kind, n.action, n.rule, n.lane, n.captures, n.send_to, n.send_group,
+            now() + make_interval(secs => n.expires_in),
+            CASE WHEN o.suppressed THEN now() END,
+            CASE WHEN o.suppressed THEN 'the sender has opted out' END
+        FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::jsonb[], $7::text[], $8::text[],
+            $9::text[], $10::float8[]) WITH ORDINALITY
+            AS n (message_id, kind, action, rule, lane, captures, send_to, send_group, send_keys, expires_in, nth)
+        CROSS JOIN LATERAL (
+            SELECT n.send_keys IS NOT NULL AND EXISTS (
+                SELECT FROM smshook.opt_outs o
+                WHERE o.suppression_group = n.send_group AND o.number = ANY (string_to_array(n.send_keys, E'\n'))
+                  AND o.opted_in_at IS NULL) AS suppressed) o
+        ORDER BY n.lane, n.nth
+        ON CONFLICT (lane) WHERE state IN ('available', 'running') DO NOTHING
+        RETURNING message_id, action
+        "#,
+        &messages,
+        &kinds,
+        &actions,
+        &rules as &[Option<&str>],
+        &lanes,
+        &captures as &[Option<Value>],
+        &send_to as &[Option<&str>],
+        &groups as &[Option<&str>],
+        &keys as &[Option<&str>],
+        &expire as &[Option<f64>],
+        as_heads,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.message_id, row.action)).collect())
+}
+
+/// Makes the next waiting job of each lane its head. Must follow, in the same transaction, the statement that ended the old
+/// head: only then does it see every job that queued behind it.
+pub(super) async fn promote(connection: &mut PgConnection, lanes: &[i64]) -> Result<(), StoreError> {
+    if lanes.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        UPDATE smshook.jobs SET state = 'available'
+        WHERE state = 'waiting' AND id IN (
+            SELECT (SELECT w.id FROM smshook.jobs w WHERE w.lane = l.lane AND w.state = 'waiting' ORDER BY w.id LIMIT 1)
+            FROM UNNEST($1::int8[]) AS l (lane)
+            WHERE NOT EXISTS (
+                SELECT FROM smshook.jobs h WHERE h.lane = l.lane AND h.state IN ('available', 'running')))
+        "#,
+        lanes
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How many jobs of an action to claim, and for how long.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// The action's name; for compliance replies their kind's word.
+    pub action: String,
+    /// Jobs at most.
+    pub slots: usize,
+    /// The lease: a little longer than the longest attempt.
+    pub lease: Duration,
+}
+
+/// A claimed job; `lost_before` says that the process which held it last ended without reporting.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The job.
+    pub job: Job,
+    /// Its previous lease expired.
+    pub lost_before: bool,
+}
+
+/// What to write about a finished attempt.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The job.
+    pub job_id: i64,
+    /// The claim it was run under.
+    pub claim: i32,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// For a retry: when, from now.
+    pub wait: Duration,
+}
+
+impl Settlement {
+    /// State, word for the attempt, reason, result, and whether the attempt is refunded.
+    fn columns(&self) -> (&'static str, &'static str, Option<String>, Option<Value>, bool) {
+        match &self.outcome {
+            Outcome::Done(result) => ("done", "done", None, (!result.is_null()).then(|| result.clone()), false),
+            Outcome::Retry { error, .. } => ("available", "retry", Some(error.clone()), None, false),
+            Outcome::Snooze { reason, .. } => ("available", "snooze", Some(reason.clone()), None, true),
+            Outcome::Discard(reason) => ("discarded", "discard", Some(reason.clone()), None, false),
+            Outcome::Cancel(reason) => ("cancelled", "cancel", Some(reason.clone()), None, false),
+            Outcome::Release => ("available", "release", None, None, true),
+        }
+    }
+}
+
+impl Store {
+    /// Claims due jobs, the longest due first, each with a fresh lease. The previous holder of an expired lease is recorded
+    /// as lost.
+    pub async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
+        let actions: Vec<String> = wants.iter().map(|w| w.action.clone()).collect();
+        let slots: Vec<i64> = wants.iter().map(|w| i64::try_from(w.slots).unwrap_or(i64::MAX)).collect();
+        let leases: Vec<f64> = wants.iter().map(|w| w.lease.as_secs_f64()).collect();
+        let rows = sqlx::query!(
+            r#"
+            WITH due AS (
+                SELECT j.*, w.lease
+                FROM UNNEST($1::text[], $2::int8[], $3::float8[]) AS w (action, slots, lease)
+                CROSS JOIN LATERAL (
+                    SELECT id, state, claim, attempt, claimed_at FROM smshook.jobs
+                    WHERE action = w.action AND state IN ('available', 'running') AND run_at <= now()
+                    ORDER BY run_at LIMIT w.slots FOR UPDATE SKIP LOCKED) j
+            ), lost AS (
+                INSERT INTO smshook.attempts (job_id, claim, attempt, started_at, outcome, error)
+                SELECT id, claim, attempt, claimed_at, 'lost', 'its process ended or stalled before it reported'
+                FROM due WHERE state = 'running'
+                ON CONFLICT (job_id, claim) DO NOTHING
+            )
+            UPDATE smshook.jobs j
+            SET state = 'running', claim = j.claim + 1, attempt = j.attempt + 1, claimed_at = now(),
+                run_at = now() + make_interval(secs => due.lease)
+            FROM due, smshook.messages m
+            WHERE j.id = due.id AND m.id = j.message_id
+            RETURNING j.id, j.claim, j.attempt, j.kind, j.action, j.rule, j.captures, j.progress, j.expires_at,
+                j.claimed_at AS "claimed_at!", j.created_at, due.state = 'running' AS "lost!",
+                m.id AS message_row, m.endpoint, m.message_id AS gateway_message_id, m.conversation_id, m.sender,
+                m.sender_raw, m.sender_answerable, m.recipient, m.recipient_raw, m.text, m.sent_at, m.received_at,
+                m.reference, m.device_id, m.tenant_name, m.duplicates, m.gateway_rules
+            "#,
+            &actions,
+            &slots,
+            &leases,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let kind = JobKind::from_stored(&row.kind)
+                    .ok_or_else(|| StoreError::Inconsistent { table: "jobs", what: format!("kind `{}`", row.kind) })?;
+                let message = JobMessage {
+                    id: row.message_row,
+                    endpoint: row.endpoint,
+                    message_id: row.gateway_message_id,
+                    conversation_id: row.conversation_id,
+                    sender: row.sender,
+                    sender_raw: row.sender_raw,
+                    sender_answerable: row.sender_answerable,
+                    recipient: row.recipient,
+                    recipient_raw: row.recipient_raw,
+                    text: row.text,
+                    sent_at: row.sent_at,
+                    received_at: row.received_at,
+                    reference: row.reference,
+                    device_id: row.device_id,
+                    tenant_name: row.tenant_name,
+                    duplicates: row.duplicates,
+                    gateway_rules: row.gateway_rules,
+                };
+                let job = Job {
+                    id: row.id,
+                    claim: row.claim,
+                    attempt: row.attempt,
+                    kind,
+                    action: row.action,
+                    rule: row.rule,
+                    captures: row.captures.unwrap_or(Value::Null),
+                    progress: row.progress.unwrap_or(Value::Null),
+                    expires_at: row.expires_at,
+                    claimed_at: row.claimed_at,
+                    created_at: row.created_at,
+                    message,
+                };
+                Ok(Claimed { job, lost_before: row.lost })
+            })
+            .collect()
+    }
+
+    /// Writes what attempts came to and frees the lanes of those that ended. Returns how many still held their lease: a
+    /// stale holder changes nothing.
+    pub async fn settle(&self, settlements: &[Settlement]) -> Result<usize, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let settled = settle_rows(&mut transaction, settlements).await?;
+        let ended: Vec<i64> = settled.iter().filter(|row| row.1).map(|row| row.0).collect();
+        promote(&mut transaction, &ended).await?;
+        transaction.commit().await?;
+        Ok(settled.len())
+    }
+
+    /// Ends due jobs of actions that nobody configured any more, with that reason. Returns how many.
+    pub async fn discard_unconfigured(&self, configured: &[String]) -> Result<usize, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        // one probe of the index per action, however many jobs it has
+        let lanes = sqlx::query_scalar!(
+            r#"
+            WITH RECURSIVE actions AS (
+                (SELECT action FROM smshook.jobs WHERE state IN ('available', 'running') ORDER BY action LIMIT 1)
+                UNION ALL
+                SELECT (SELECT j.action FROM smshook.jobs j
+                        WHERE j.state IN ('available', 'running') AND j.action > a.action ORDER BY j.action LIMIT 1)
+                FROM actions a WHERE a.action IS NOT NULL
+            ), orphans AS (
+                SELECT j.id FROM actions a CROSS JOIN LATERAL (
+                    SELECT id FROM smshook.jobs
+                    WHERE action = a.action AND state IN ('available', 'running') AND run_at <= now()
+                    ORDER BY run_at LIMIT 100 FOR UPDATE SKIP LOCKED) j
+                WHERE a.action IS NOT NULL AND a.action <> ALL ($1)
+            )
+            UPDATE smshook.jobs j
+            SET state = 'discarded', finished_at = now(),
+                reason = 'action `' || j.action || '` is not configured any more'
+            FROM orphans o WHERE j.id = o.id
+            RETURNING j.lane
+            "#,
+            configured
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        promote(&mut transaction, &lanes).await?;
+        transaction.commit().await?;
+        Ok(lanes.len())
+    }
+
+    /// Saves what an attempt has done so far. False: the lease was lost, the attempt must stop.
+    pub async fn save_progress(&self, job_id: i64, claim: i32, progress: &Value) -> Result<bool, StoreError> {
+        let saved = sqlx::query!(
+            "UPDATE smshook.jobs SET progress = $3 WHERE id = $1 AND claim = $2 AND state = 'running'",
+            job_id,
+            claim,
+            progress
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(saved.rows_affected() == 1)
+    }
+
+    /// Puts a discarded or cancelled job back at its place in its lane, with its attempts forgotten but on record. False if
+    /// there is no such job in such a state.
+    ///
+    /// A cancelled text to a person who opted out stays refused: the send gate looks again.
+    pub async fn retry_job(&self, job_id: i64) -> Result<bool, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let lane = sqlx::query_scalar!(
+            r#"
+            UPDATE smshook.jobs
+            SET state = 'waiting', finished_at = NULL, attempt = 0, run_at = now(), reason = NULL,
+                progress = CASE WHEN jsonb_typeof(progress) = 'object' THEN progress - 'sending' ELSE progress END
+            WHERE id = $1 AND state IN ('discarded', 'cancelled')
+            RETURNING lane
+            "#,
+            job_id
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(lane) = lane else { return Ok(false) };
+        sqlx::query!(
+            "SELECT id FROM smshook.jobs WHERE lane = $1 AND state IN ('available', 'running') FOR SHARE",
+            lane
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        promote(&mut transaction, &[lane]).await?;
+        sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL).fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Ends a job that is not running, by an operator's decision. False if there is no such job or it runs or ended.
+    pub async fn discard_job(&self, job_id: i64, reason: &str) -> Result<bool, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let lane = sqlx::query_scalar!(
+            r#"
+            UPDATE smshook.jobs SET state = 'cancelled', finished_at = now(), reason = $2
+            WHERE id = $1 AND state IN ('waiting', 'available') RETURNING lane
+            "#,
+            job_id,
+            reason
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(lane) = lane else { return Ok(false) };
+        promote(&mut transaction, &[lane]).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// The instant by the database's clock: the only one queue times are compared with.
+    pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&self.pool).await?)
+    }
+}
+
+/// Per settled job: its lane and whether it ended.
+async fn settle_rows(
+    connection: &mut PgConnection,
+    settlements: &[Settlement],
+) -> Result<Vec<(i64, bool)>, StoreError> {
+    let ids: Vec<i64> = settlements.iter().map(|s| s.job_id).collect();
+    let claims: Vec<i32> = settlements.iter().map(|s| s.claim).collect();
+    let waits: Vec<f64> = settlements.iter().map(|s| s.wait.as_secs_f64()).collect();
+    let (mut states, mut words, mut reasons, mut results, mut refunds) = (vec![], vec![], vec![], vec![], vec![]);
+    for settlement in settlements {
+        let (state, word, reason, result, refund) = settlement.columns();
+        states.push(state.to_owned());
+        words.push(word.to_owned());
+        reasons.push(reason.map(|reason| reason.replace('\0', "\u{fffd}")));
+        results.push(result);
+        refunds.push(i32::from(refund));
+    }
+    let rows = sqlx::query!(
+        r#"
+        WITH s AS (
+            SELECT * FROM UNNEST($1::int8[], $2::int4[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::int4[],
+                $8::float8[]) AS s (id, claim, state, word, reason, result, refund, wait)
+        ), held AS (
+            SELECT j.id, j.claim, j.attempt, j.claimed_at, s.state, s.word, s.reason, s.result, s.refund, s.wait
+            FROM smshook.jobs j JOIN s ON s.id = j.id AND s.claim = j.claim
+            WHERE j.state = 'running' ORDER BY j.lane FOR UPDATE OF j
+        ), settled AS (
+            UPDATE smshook.jobs j
+            SET state = h.state,
+                attempt = j.attempt - h.refund,
+                reason = h.reason,
+                result = coalesce(h.result, j.result),
+                run_at = CASE WHEN h.state = 'available' THEN now() + make_interval(secs => h.wait) ELSE j.run_at END,
+                finished_at = CASE WHEN h.state <> 'available' THEN now() END
+            FROM held h WHERE j.id = h.id
+            RETURNING j.id, j.lane, j.state <> 'available' AS ended
+        ), recorded AS (
+            INSERT INTO smshook.attempts (job_id, claim, attempt, started_at, outcome, error)
+            SELECT h.id, h.claim, h.attempt, h.claimed_at, h.word, h.reason FROM held h
+            ON CONFLICT (job_id, claim) DO NOTHING
+        )
+        SELECT lane AS "lane!", ended AS "ended!" FROM settled
+        "#,
+        &ids,
+        &claims,
+        &states,
+        &words,
+        &reasons as &[Option<String>],
+        &results as &[Option<Value>],
+        &refunds,
+        &waits,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.lane, row.ended)).collect())
+}

@@ -1,0 +1,197 @@
+//! The gate before a text leaves: the last look at consent, in the transaction that records the send.
+//!
+//! It must not send anything: the caller does, after the gate's commit.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::{Store, StoreError, consent};
+use crate::job::{Job, JobKind};
+
+/// How many texts of ours one conversation may get: two machines answering each other must stop by themselves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoopLimits {
+    /// So many texts within so long; all of these hold.
+    pub windows: Vec<(u32, Duration)>,
+}
+
+impl Default for LoopLimits {
+    fn default() -> Self {
+        Self { windows: vec![(5, Duration::from_mins(10)), (20, Duration::from_hours(24))] }
+    }
+}
+
+/// Whether a text may leave now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SendGate {
+    /// Recorded; send it.
+    Clear,
+    /// Another claim holds the job: stop, write nothing.
+    LeaseLost,
+    /// The person opted out (or, for a confirmation, opted in again).
+    Suppressed,
+    /// Too late to be sent.
+    Expired,
+    /// The loop guard stopped it; which limit.
+    LoopGuard(String),
+    /// An earlier attempt may have sent it.
+    AlreadySent,
+}
+
+struct Held {
+    send_group: Option<String>,
+    expired: bool,
+    sending: bool,
+}
+
+impl Store {
+    /// In one transaction, before the socket write of a text to the sender: fence, suppression, expiry, the single use of a
+    /// confirmation, the loop guard; then records the send under `reference` and saves `progress`.
+    pub async fn begin_send(
+        &self,
+        job: &Job,
+        reference: &str,
+        limits: &LoopLimits,
+        progress: &Value,
+    ) -> Result<SendGate, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let Some(held) = hold(&mut transaction, job).await? else { return Ok(SendGate::LeaseLost) };
+        if held.sending {
+            return Ok(SendGate::AlreadySent);
+        }
+        if held.expired {
+            return Ok(SendGate::Expired);
+        }
+        let group = held.send_group.unwrap_or_default();
+        let confirms = if job.kind == JobKind::OptOutConfirmation {
+            let Some(id) = opt_out_of(&mut transaction, job).await? else { return Ok(SendGate::Suppressed) };
+            Some(id)
+        } else {
+            if suppressed(&mut transaction, &group, &job.message.sender).await? {
+                return Ok(SendGate::Suppressed);
+            }
+            if let Some(limit) = over_limit(&mut transaction, job, limits).await? {
+                return Ok(SendGate::LoopGuard(limit));
+            }
+            None
+        };
+        if !record(&mut transaction, job, reference, confirms, progress).await? {
+            return Ok(SendGate::AlreadySent);
+        }
+        transaction.commit().await?;
+        Ok(SendGate::Clear)
+    }
+
+    /// The latest event of a gateway about the reply with this reference: it did arrive there.
+    pub async fn event_for_reference(&self, reference: &str) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT kind FROM smshook.gateway_events WHERE reference = $1 ORDER BY received_at DESC LIMIT 1",
+            reference
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+}
+
+async fn hold(connection: &mut PgConnection, job: &Job) -> Result<Option<Held>, StoreError> {
+    Ok(sqlx::query_as!(
+        Held,
+        r#"
+        SELECT send_group, coalesce(expires_at <= now(), false) AS "expired!",
+               coalesce(jsonb_typeof(progress -> 'sending') <> 'null', false) AS "sending!"
+        FROM smshook.jobs
+        WHERE id = $1 AND claim = $2 AND state = 'running' AND run_at > now()
+        FOR UPDATE
+        "#,
+        job.id,
+        job.claim,
+    )
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// The opt-out that this job's message began, while it is in force.
+async fn opt_out_of(connection: &mut PgConnection, job: &Job) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT id FROM smshook.opt_outs WHERE message_id = $1 AND opted_in_at IS NULL",
+        job.message.id
+    )
+    .fetch_optional(connection)
+    .await?)
+}
+
+async fn suppressed(connection: &mut PgConnection, group: &str, number: &str) -> Result<bool, StoreError> {
+    let numbers = consent::spellings(number);
+    Ok(sqlx::query_scalar!(
+        r#"
+        SELECT EXISTS (
+            SELECT FROM smshook.opt_outs
+            WHERE suppression_group = $1 AND number = ANY ($2) AND opted_in_at IS NULL) AS "suppressed!"
+        "#,
+        group,
+        &numbers
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// The limit that one more text would break, if any. Texts of one conversation take turns here, so that two actions cannot
+/// both be the last one allowed.
+async fn over_limit(connection: &mut PgConnection, job: &Job, limits: &LoopLimits) -> Result<Option<String>, StoreError> {
+    let turn = super::Lane::of(job.message.conversation_id, "").0;
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", turn).fetch_one(&mut *connection).await?;
+    for &(most, window) in &limits.windows {
+        let sent = sqlx::query_scalar!(
+            r#"
+            SELECT count(*) AS "sent!" FROM smshook.sends
+            WHERE conversation_id = $1 AND job_id <> $2 AND opt_out_id IS NULL
+              AND started_at > now() - make_interval(secs => $3)
+            "#,
+            job.message.conversation_id,
+            job.id,
+            window.as_secs_f64(),
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        if sent >= i64::from(most) {
+            return Ok(Some(format!("{most} texts within {} minutes", window.as_secs() / 60)));
+        }
+    }
+    Ok(None)
+}
+
+/// False if this opt-out has been confirmed by another job.
+async fn record(
+    connection: &mut PgConnection,
+    job: &Job,
+    reference: &str,
+    confirms: Option<i64>,
+    progress: &Value,
+) -> Result<bool, StoreError> {
+    let confirmed = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM smshook.sends WHERE opt_out_id = $1 AND job_id <> $2) AS "confirmed!""#,
+        confirms,
+        job.id
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if confirmed {
+        return Ok(false);
+    }
+    sqlx::query!(
+        r#"
+        INSERT INTO smshook.sends (job_id, conversation_id, reference, opt_out_id) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (job_id) DO UPDATE SET started_at = now()
+        "#,
+        job.id,
+        job.message.conversation_id,
+        reference,
+        confirms,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!("UPDATE smshook.jobs SET progress = $2 WHERE id = $1", job.id, progress).execute(connection).await?;
+    Ok(true)
+}

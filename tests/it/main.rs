@@ -1,0 +1,17 @@
+//! The tests of the whole: the real listeners on real ports, the real binary, a database per test, fakes that count.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly, their helpers included"
+)]
+
+mod helpers;
+mod layering;
+#[path = "../testkit/mod.rs"]
+mod testkit;
+
+mod accept;
+mod queue;
+mod receive;
