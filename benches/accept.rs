@@ -54,17 +54,31 @@ SELECT id, 'available', 'action', action, 'everything', (random() * 9e18)::int8 
 ";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(compare());
 }
 
 async fn compare() {
     // On a real disk beside the build, not in a memory file system: the fsync is a part of what is measured.
-    let directory = tempfile::Builder::new().prefix("accept-").tempdir_in(bench_root()).unwrap();
+    let directory = tempfile::Builder::new()
+        .prefix("accept-")
+        .tempdir_in(bench_root())
+        .unwrap();
     let root = smshook::embedded_postgres::default_root(directory.path()).unwrap();
-    let settings = Settings { parameters: vec![("max_connections".into(), "200".into())], ..Settings::new(&root) };
-    let server = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&settings)).await.unwrap().unwrap();
-    ensure_database(&server.connect_options("postgres"), "bench").await.unwrap();
+    let settings = Settings {
+        parameters: vec![("max_connections".into(), "200".into())],
+        ..Settings::new(&root)
+    };
+    let server = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&settings))
+        .await
+        .unwrap()
+        .unwrap();
+    ensure_database(&server.connect_options("postgres"), "bench")
+        .await
+        .unwrap();
     let stop = CancellationToken::new();
     let (address, listening) = listen(&server, configuration(directory.path()), stop.clone()).await;
     let script = directory.path().join("reference.sql");
@@ -78,14 +92,27 @@ async fn compare() {
         theirs.push(pgbench(&server, &script));
     }
     let (mine, (reference, reference_ms)) = (median(ours.clone()), median_pair(theirs.clone()));
-    println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s in turn, message and 2 jobs per accept", ROUND.as_secs());
+    println!(
+        "{CONNECTIONS} connections, {ROUNDS} rounds of {} s in turn, message and 2 jobs per accept",
+        ROUND.as_secs()
+    );
     println!("smshook   {mine:>8.0} accepts/s   {ours:.0?}");
-    println!("pgbench   {reference:>8.0} transactions/s   {:.0?}", theirs.iter().map(|t| t.0).collect::<Vec<_>>());
+    println!(
+        "pgbench   {reference:>8.0} transactions/s   {:.0?}",
+        theirs.iter().map(|t| t.0).collect::<Vec<_>>()
+    );
     println!("ratio     {:>8.2} x", mine / reference);
-    println!("p99       {:>8.2} ms, pgbench's average {reference_ms:.2} ms: {:.2} x", median(p99.clone()), median(p99) / reference_ms);
+    println!(
+        "p99       {:>8.2} ms, pgbench's average {reference_ms:.2} ms: {:.2} x",
+        median(p99.clone()),
+        median(p99) / reference_ms
+    );
     stop.cancel();
     listening.await.unwrap();
-    tokio::task::spawn_blocking(move || server.stop(Duration::from_secs(30))).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || server.stop(Duration::from_secs(30)))
+        .await
+        .unwrap()
+        .unwrap();
     // Root's servers may live outside the temporary directory, where their account can enter.
     if root.exists() {
         std::fs::remove_dir_all(root).unwrap();
@@ -93,7 +120,11 @@ async fn compare() {
 }
 
 /// The real listener, receive path and batch writer. No worker: the reference runs no jobs either.
-async fn listen(server: &EmbeddedPostgres, config: config::Config, stop: CancellationToken) -> (SocketAddr, JoinHandle<()>) {
+async fn listen(
+    server: &EmbeddedPostgres,
+    config: config::Config,
+    stop: CancellationToken,
+) -> (SocketAddr, JoinHandle<()>) {
     let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new()));
     let store = Store::new(server.connect_options("bench"), config.database.max_connections);
     store.migrate().await.unwrap();
@@ -139,13 +170,17 @@ fn configuration(directory: &Path) -> config::Config {
         directory.display()
     );
     std::fs::write(&file, text).unwrap();
-    config::load(&Source::File(file), &|_| None).unwrap_or_else(|problems| panic!("{problems}")).config
+    config::load(&Source::File(file), &|_| None)
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .config
 }
 
 /// Accepts per second and each request's latency in milliseconds.
 async fn load(address: SocketAddr, time: Duration) -> (f64, Vec<f64>) {
     let started = Instant::now();
-    let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(client(address, started + time))).collect();
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|_| tokio::spawn(client(address, started + time)))
+        .collect();
     let mut latencies = Vec::new();
     for client in clients {
         latencies.extend(client.await.unwrap());
@@ -164,7 +199,11 @@ async fn client(address: SocketAddr, until: Instant) -> Vec<f64> {
         stream.write_all(&request).await.unwrap();
         let read = stream.read(&mut answer).await.unwrap();
         latencies.push(started.elapsed().as_secs_f64() * 1e3);
-        assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
+        assert!(
+            answer[..read].starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&answer[..read])
+        );
     }
     latencies
 }
@@ -198,8 +237,18 @@ fn pgbench(server: &EmbeddedPostgres, script: &Path) -> (f64, f64) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let figure = |name: &str| -> f64 {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
-        line.split('=').nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_else(|| panic!("{text}"));
+        line.split('=')
+            .nth(1)
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     };
     (figure("tps"), figure("latency average"))
 }

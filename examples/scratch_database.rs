@@ -22,10 +22,16 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     };
     let root = std::env::temp_dir().join(format!("smshook-scratch-{}", std::process::id()));
-    let settings = Settings { durable: false, ..Settings::new(&root) };
+    let settings = Settings {
+        durable: false,
+        ..Settings::new(&root)
+    };
     let server = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&settings)).await??;
     let mut connection = server.connect_options("postgres").connect().await?;
-    sqlx::migrate::Migrator::new(std::path::Path::new("migrations")).await?.run(&mut connection).await?;
+    sqlx::migrate::Migrator::new(std::path::Path::new("migrations"))
+        .await?
+        .run(&mut connection)
+        .await?;
     connection.close().await?;
     let status = Command::new(&program)
         .args(arguments)
@@ -34,5 +40,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         .with_context(|| format!("could not run {}", program.display()))?;
     tokio::task::spawn_blocking(move || server.stop(std::time::Duration::from_secs(10))).await??;
     std::fs::remove_dir_all(&root).context("could not remove the scratch server's directory")?;
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+    Ok(ExitCode::from(
+        status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+    ))
 }

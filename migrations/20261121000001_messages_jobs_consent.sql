@@ -228,7 +228,7 @@ COMMENT ON COLUMN smshook.quarantine.reason IS 'Why it could not be read.';
 COMMENT ON COLUMN smshook.quarantine.received_at IS 'When the first copy arrived.';
 COMMENT ON COLUMN smshook.quarantine.duplicates IS 'Copies that arrived after the first.';
 COMMENT ON COLUMN smshook.quarantine.admitted_at IS 'When a replay admitted it.';
-COMMENT ON COLUMN smshook.quarantine.admitted_as IS 'The message it became.';
+COMMENT ON COLUMN smshook.quarantine.admitted_as IS 'The message or event it became.';
 COMMENT ON COLUMN smshook.quarantine.raw_sha256 IS 'SHA-256 of the body: a repeated delivery is one row.';
 COMMENT ON COLUMN smshook.quarantine.raw IS 'The body as verified.';
 CREATE UNIQUE INDEX quarantine_once ON smshook.quarantine (endpoint, raw_sha256);

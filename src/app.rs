@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 use sqlx::postgres::PgConnectOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
@@ -25,6 +25,9 @@ use crate::worker::Worker;
 const DATABASE: &str = "smshook";
 /// How long the embedded server may take to write out its data at the end.
 const DATABASE_GRACE: Duration = Duration::from_secs(30);
+/// How long the start waits for a first connection: beyond it the listeners come up without the database, because the
+/// strictest gateway waits two seconds for its answer.
+const FIRST_CONNECTION: Duration = Duration::from_secs(1);
 /// Between two looks at a database that was away at the start, or at the embedded server's process.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,11 @@ impl Database {
         if let Some(url) = &config.database.url {
             let options: PgConnectOptions = url.expose_secret().parse().context("the database URL cannot be read")?;
             let store = Store::new(options, config.database.max_connections);
-            return Ok(Self { store, embedded: None, psql: "psql \"$DATABASE_URL\"".to_owned() });
+            return Ok(Self {
+                store,
+                embedded: None,
+                psql: "psql \"$DATABASE_URL\"".to_owned(),
+            });
         }
         embedded_postgres::restart_without_pgoptions()?;
         let root = embedded_root(config)?;
@@ -55,7 +62,11 @@ impl Database {
         embedded_postgres::ensure_database(&embedded.connect_options("postgres"), DATABASE).await?;
         let store = Store::new(embedded.connect_options(DATABASE), config.database.max_connections);
         let psql = embedded.psql_command(DATABASE);
-        Ok(Self { store, embedded: Some(embedded), psql })
+        Ok(Self {
+            store,
+            embedded: Some(embedded),
+            psql,
+        })
     }
 
     /// Opens the database for a command beside a service that may be running: an embedded server that the service owns is
@@ -65,7 +76,11 @@ impl Database {
             Err(error) if is_in_use(&error) => {
                 let root = embedded_root(config)?;
                 let store = Store::new(embedded_postgres::running_options(&root, DATABASE)?, 4);
-                Ok(Self { store, embedded: None, psql: String::new() })
+                Ok(Self {
+                    store,
+                    embedded: None,
+                    psql: String::new(),
+                })
             }
             other => other,
         }
@@ -100,9 +115,11 @@ pub struct Running {
     pub admin: std::net::SocketAddr,
     /// A line for a shell that opens the database.
     pub psql: String,
+    /// Whether the database was there; if not, it is waited for.
+    pub is_ready: bool,
     database: Database,
     stop: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
 }
 
 /// Starts everything. When this returns, the listeners take connections; a database that is away is waited for, and until it
@@ -132,13 +149,26 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
     // Migrated before anything else where the database is there; where it is not, the listeners come first and say 503.
     let migrated = migrate(&store).await?;
     let limits = Limits::from(&config.server);
-    let tasks = vec![
-        tokio::spawn(report(http::serve_public(public, webhook, limits, stop.clone()), "the public listener ended")),
-        tokio::spawn(report(http::serve_admin(admin, admin_state, stop.clone()), "the admin listener ended")),
-        tokio::spawn(work(worker, store, migrated, stop.clone())),
-    ];
+    let mut tasks = JoinSet::new();
+    tasks.spawn(report(
+        http::serve_public(public, webhook, limits, stop.clone()),
+        "the public listener ended",
+    ));
+    tasks.spawn(report(
+        http::serve_admin(admin, admin_state, stop.clone()),
+        "the admin listener ended",
+    ));
+    tasks.spawn(work(worker, store, migrated, stop.clone()));
     let psql = database.psql.clone();
-    Ok(Running { public: public_address, admin: admin_address, psql, database, stop, tasks })
+    Ok(Running {
+        public: public_address,
+        admin: admin_address,
+        psql,
+        is_ready: migrated,
+        database,
+        stop,
+        tasks,
+    })
 }
 
 impl Running {
@@ -148,23 +178,27 @@ impl Running {
     }
 
     /// Waits until `stop` was asked for and everything in flight is finished or given back, then closes the database.
-    pub async fn finish(self) -> anyhow::Result<()> {
-        for task in self.tasks {
-            task.await.context("a part of the service panicked")?;
+    pub async fn finish(mut self) -> anyhow::Result<()> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.context("a part of the service panicked")?;
         }
         self.database.close().await
     }
 
     /// Serves until a signal: the first stops gently, the second at once (its exit code is the caller's to decide, see
-    /// [`Ended`]). An embedded server that dies ends the service, so that its supervisor starts both again.
-    pub async fn serve_until_signal(self) -> anyhow::Result<Ended> {
-        let mut signals = Signals::new()?;
+    /// [`Ended`]). An embedded server that dies, or a part of the service that does, ends all of it, so that its supervisor
+    /// starts it again.
+    pub async fn serve_until_signal(mut self, signals: &mut Signals) -> anyhow::Result<Ended> {
         tokio::select! {
             () = signals.next() => {}
             () = database_died(self.database.embedded.as_ref()) => {
                 let log = self.database.embedded.as_ref().map(|embedded| embedded.log().display().to_string());
                 self.stop.cancel();
                 bail!("the embedded Postgres ended by itself; its log is `{}`", log.unwrap_or_default());
+            }
+            Some(ended) = self.tasks.join_next() => {
+                self.stop.cancel();
+                bail!("a part of the service ended by itself: {ended:?}");
             }
         }
         tracing::info!("stopping: finishing what is in flight");
@@ -186,25 +220,40 @@ pub enum Ended {
 }
 
 /// SIGTERM, SIGINT and SIGHUP, whichever comes.
-struct Signals(Vec<tokio::signal::unix::Signal>);
+#[derive(Debug)]
+pub struct Signals(Vec<tokio::signal::unix::Signal>);
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    /// From here on these signals do not end the process: somebody must wait for [`Signals::next`].
+    pub fn new() -> anyhow::Result<Self> {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-        Ok(Self(kinds.into_iter().map(signal).collect::<Result<_, _>>().context("could not listen for signals")?))
+        Ok(Self(
+            kinds
+                .into_iter()
+                .map(signal)
+                .collect::<Result<_, _>>()
+                .context("could not listen for signals")?,
+        ))
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
         std::future::poll_fn(|context| {
             let came = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
-            if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if came {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
         })
         .await;
     }
 }
 
 async fn database_died(embedded: Option<&EmbeddedPostgres>) {
-    let Some(embedded) = embedded else { return std::future::pending().await };
+    let Some(embedded) = embedded else {
+        return std::future::pending().await;
+    };
     while embedded.is_alive() {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -212,7 +261,12 @@ async fn database_died(embedded: Option<&EmbeddedPostgres>) {
 
 /// Brings the schema up to date. False if the database is away; an error if it is there and will not have it.
 async fn migrate(store: &Store) -> anyhow::Result<bool> {
-    match store.migrate().await {
+    let migrated = match tokio::time::timeout(FIRST_CONNECTION, store.pool().acquire()).await {
+        // Returned to the pool by now, for the migration to take.
+        Ok(_connected) => store.migrate().await,
+        Err(_elapsed) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+    };
+    match migrated {
         Ok(()) => Ok(true),
         Err(error) if is_away(&error) => {
             tracing::warn!(error = %error, "the database is away; deliveries are answered 503 until it is there");
@@ -223,11 +277,16 @@ async fn migrate(store: &Store) -> anyhow::Result<bool> {
 }
 
 fn is_away(error: &StoreError) -> bool {
+    // Connection lost, too many connections, shutting down or starting up (PostgreSQL manual, appendix A).
+    let passing = |code: &str| ["08", "53", "57"].iter().any(|class| code.starts_with(class));
     match error {
         StoreError::Unavailable(_) => true,
         StoreError::Migrate(sqlx::migrate::MigrateError::Execute(error)) => {
             matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)
-                || error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code.starts_with("57"))
+                || error
+                    .as_database_error()
+                    .and_then(sqlx::error::DatabaseError::code)
+                    .is_some_and(|code| passing(&code))
         }
         _ => false,
     }
@@ -241,7 +300,10 @@ async fn work(worker: Worker, store: Store, mut migrated: bool, stop: Cancellati
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
         migrated = match store.migrate().await {
-            Ok(()) => true,
+            Ok(()) => {
+                tracing::info!("the database is there now");
+                true
+            }
             Err(error) if is_away(&error) => false,
             Err(error) => {
                 tracing::error!(error = %error, "could not bring the database's schema up to date");

@@ -34,9 +34,14 @@ impl JobKind {
 
     /// Reads the stored word.
     pub fn from_stored(word: &str) -> Option<Self> {
-        [Self::Action, Self::OptOutConfirmation, Self::OptInConfirmation, Self::HelpReply]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        [
+            Self::Action,
+            Self::OptOutConfirmation,
+            Self::OptInConfirmation,
+            Self::HelpReply,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -110,7 +115,11 @@ pub struct JobMessage {
 
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Job {{ id: {}, action: {}, attempt: {} }}", self.id, self.action, self.attempt)
+        write!(
+            f,
+            "Job {{ id: {}, action: {}, attempt: {} }}",
+            self.id, self.action, self.attempt
+        )
     }
 }
 
@@ -154,7 +163,11 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_attempts: 25, base: Duration::from_secs(2), cap: Duration::from_hours(1) }
+        Self {
+            max_attempts: 25,
+            base: Duration::from_secs(2),
+            cap: Duration::from_hours(1),
+        }
     }
 }
 
@@ -201,7 +214,12 @@ mod tests {
 
     #[test]
     fn every_kind_is_read_back_as_it_was_stored() {
-        for kind in [JobKind::Action, JobKind::OptOutConfirmation, JobKind::OptInConfirmation, JobKind::HelpReply] {
+        for kind in [
+            JobKind::Action,
+            JobKind::OptOutConfirmation,
+            JobKind::OptInConfirmation,
+            JobKind::HelpReply,
+        ] {
             assert_eq!(JobKind::from_stored(kind.as_str()), Some(kind));
         }
         assert_eq!(JobKind::from_stored("another"), None);

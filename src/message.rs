@@ -22,6 +22,8 @@ pub struct InboundMessage {
     pub text: String,
     /// When the gateway says the text reached it.
     pub sent_at: Option<DateTime<Utc>>,
+    /// The time as the gateway wrote it, where it could not be read: it still tells two equal texts apart.
+    pub unread_time: Option<String>,
     /// The gateway's reference, free text.
     pub reference: Option<String>,
     /// The device or line that received the text.
@@ -51,7 +53,7 @@ pub struct GatewayEvent {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Item {
     /// An inbound text.
-    Message(InboundMessage),
+    Message(Box<InboundMessage>),
     /// Another event: stored, never run through rules.
     Event(GatewayEvent),
     /// Verified but unreadable: kept in quarantine with this reason.
@@ -94,7 +96,8 @@ impl InboundMessage {
         } else {
             hash.part("fingerprint");
             hash.part(self.device_id.as_deref().unwrap_or_default());
-            hash.part(&self.sent_at.map(|at| at.timestamp_micros().to_string()).unwrap_or_default());
+            let read = self.sent_at.map(|at| at.timestamp_micros().to_string());
+            hash.part(read.as_deref().or(self.unread_time.as_deref()).unwrap_or_default());
         }
         hash.part(self.sender.fingerprint_form());
         hash.part(self.recipient.fingerprint_form());

@@ -16,7 +16,8 @@ use prometheus_client::registry::Registry;
 pub struct EndpointOutcome {
     /// Name of the configured endpoint.
     pub endpoint: String,
-    /// stored, duplicate, event, quarantined, refused, too_large, timeout, unavailable.
+    /// `stored`, `duplicate`, `event`, `quarantined`, `refused`, `too_large`, `timeout`, `broken`, `abandoned`, `not_found`,
+    /// `method_not_allowed`, `unavailable`, `bug`.
     pub outcome: &'static str,
 }
 
@@ -109,30 +110,68 @@ impl Metrics {
 
     fn register(&mut self) {
         let r = &mut self.registry;
-        r.register("requests", "Webhook requests by endpoint and outcome", self.requests.clone());
-        r.register("accept_seconds", "Seconds from verified to committed", self.accept_seconds.clone());
-        r.register("batch_size", "Deliveries per committed transaction", self.batch_size.clone());
-        r.register("id_collisions", "Texts that share a gateway's message ID with another", self.id_collisions.clone());
+        r.register(
+            "requests",
+            "Webhook requests by endpoint and outcome",
+            self.requests.clone(),
+        );
+        r.register(
+            "accept_seconds",
+            "Seconds from verified to committed",
+            self.accept_seconds.clone(),
+        );
+        r.register(
+            "batch_size",
+            "Deliveries per committed transaction",
+            self.batch_size.clone(),
+        );
+        r.register(
+            "id_collisions",
+            "Texts that share a gateway's message ID with another",
+            self.id_collisions.clone(),
+        );
         r.register("attempts", "Attempts by action and outcome", self.attempts.clone());
         r.register("jobs", "Jobs by action and state", self.jobs.clone());
-        r.register("oldest_due_seconds", "Age of the oldest due job by action", self.oldest_due_seconds.clone());
-        r.register("blocked_lanes", "Lanes with a job waiting behind another", self.blocked_lanes.clone());
+        r.register(
+            "oldest_due_seconds",
+            "Age of the oldest due job by action",
+            self.oldest_due_seconds.clone(),
+        );
+        r.register(
+            "blocked_lanes",
+            "Lanes with a job waiting behind another",
+            self.blocked_lanes.clone(),
+        );
         r.register("quarantined", "Deliveries in quarantine", self.quarantined.clone());
         r.register("suppressions", "Opt-outs in force", self.suppressions.clone());
-        r.register("listening", "Whether the worker's LISTEN connection is up", self.listening.clone());
+        r.register(
+            "listening",
+            "Whether the worker's LISTEN connection is up",
+            self.listening.clone(),
+        );
     }
 
     /// Counts one request.
     pub fn request(&self, endpoint: &str, outcome: &'static str) {
-        self.requests.get_or_create(&EndpointOutcome { endpoint: endpoint.to_owned(), outcome }).inc();
+        self.requests
+            .get_or_create(&EndpointOutcome {
+                endpoint: endpoint.to_owned(),
+                outcome,
+            })
+            .inc();
     }
 
     /// Counts one attempt.
     pub fn attempt(&self, action: &str, outcome: &'static str) {
-        self.attempts.get_or_create(&ActionOutcome { action: action.to_owned(), outcome }).inc();
+        self.attempts
+            .get_or_create(&ActionOutcome {
+                action: action.to_owned(),
+                outcome,
+            })
+            .inc();
     }
 
-    /// The text that Prometheus scrapes (OpenMetrics 1.0).
+    /// The text that Prometheus scrapes (`OpenMetrics` 1.0).
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

@@ -157,15 +157,9 @@ impl FromStr for Region {
         let unknown = || FormatError::UnknownRegion(text.chars().take(16).collect());
         let region = rlibphonenumber::Region::from_code(text.trim()).map_err(|_| unknown())?;
         // Any two letters pass the library's type; only regions with a numbering plan are of use here.
-        let known = region != rlibphonenumber::Region::World
-            && PHONE_NUMBER_UTIL
-                .get_supported_regions()
-                .any(|r| r == region);
-        if known {
-            Ok(Self(region))
-        } else {
-            Err(unknown())
-        }
+        let known =
+            region != rlibphonenumber::Region::World && PHONE_NUMBER_UTIL.get_supported_regions().any(|r| r == region);
+        if known { Ok(Self(region)) } else { Err(unknown()) }
     }
 }
 
@@ -192,17 +186,13 @@ pub enum NumberFormat {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FormatError {
     /// Not one of the known words.
-    #[error(
-        "unknown number format \"{0}\": use \"e164\", \"e164_no_plus\", \"national:GB\", \"auto\" or \"auto:GB\""
-    )]
+    #[error("unknown number format \"{0}\": use \"e164\", \"e164_no_plus\", \"national:GB\", \"auto\" or \"auto:GB\"")]
     UnknownFormat(String),
     /// `national` alone.
     #[error("the number format \"national\" needs a country, as in \"national:GB\"")]
     RegionMissing,
     /// Two letters that no numbering plan belongs to.
-    #[error(
-        "\"{0}\" is not a country with a numbering plan: use two letters of ISO 3166, such as GB (not UK) or IN"
-    )]
+    #[error("\"{0}\" is not a country with a numbering plan: use two letters of ISO 3166, such as GB (not UK) or IN")]
     UnknownRegion(String),
 }
 
@@ -247,12 +237,9 @@ pub fn normalise(raw: &str, format: &NumberFormat) -> Address {
         Shape::Nothing => (Kind::Missing, String::new()),
         Shape::Letters => (Kind::Alpha, opaque_key(raw)),
         Shape::Other => (Kind::Opaque, opaque_key(raw)),
-        Shape::Digits { plus, digits } => match number(plus, &digits, format) {
+        Shape::Digits { plus, digits } => match number(plus, &digits, *format) {
             Some(found) => found,
-            None => (
-                Kind::Opaque,
-                if plus { format!("+{digits}") } else { digits },
-            ),
+            None => (Kind::Opaque, if plus { format!("+{digits}") } else { digits }),
         },
     };
     Address {
@@ -281,7 +268,7 @@ fn read(raw: &str) -> Shape {
     let body = strip_scheme(trimmed);
     // A tel: URI may carry parameters behind a semicolon (RFC 3966).
     let body = body.split(';').next().unwrap_or_default();
-    if body.chars().any(|c| c.is_alphabetic()) {
+    if body.chars().any(char::is_alphabetic) {
         return Shape::Letters;
     }
     // Android shows -1 and -2 for withheld numbers: not a short code.
@@ -317,23 +304,18 @@ fn read_digits(body: &str) -> Shape {
     }
 }
 
-fn number(plus: bool, digits: &str, format: &NumberFormat) -> Option<(Kind, String)> {
+fn number(plus: bool, digits: &str, format: NumberFormat) -> Option<(Kind, String)> {
     if digits.len() <= MAX_SHORT_DIGITS {
         return Some((Kind::Short, digits.to_owned()));
     }
     let found = match format {
-        NumberFormat::E164 if plus => plain(digits, MIN_PLUS_DIGITS),
+        NumberFormat::E164 | NumberFormat::E164NoPlus if plus => plain(digits, MIN_PLUS_DIGITS),
         NumberFormat::E164 => behind_exit_code(digits),
-        NumberFormat::E164NoPlus if plus => plain(digits, MIN_PLUS_DIGITS),
-        NumberFormat::E164NoPlus => {
-            behind_exit_code(digits).or_else(|| plain(digits, MIN_BARE_DIGITS))
-        }
-        NumberFormat::National(region) => in_country(plus, digits, *region),
-        NumberFormat::Auto(region) => by_validity(plus, digits, *region),
+        NumberFormat::E164NoPlus => behind_exit_code(digits).or_else(|| plain(digits, MIN_BARE_DIGITS)),
+        NumberFormat::National(region) => in_country(plus, digits, region),
+        NumberFormat::Auto(region) => by_validity(plus, digits, region),
     };
-    let short = matches!(format, NumberFormat::National(_))
-        && !plus
-        && digits.len() <= MAX_NATIONAL_SHORT_DIGITS;
+    let short = matches!(format, NumberFormat::National(_)) && !plus && digits.len() <= MAX_NATIONAL_SHORT_DIGITS;
     match found {
         Some(e164) => Some((Kind::Number, e164)),
         None => short.then(|| (Kind::Short, digits.to_owned())),
@@ -348,9 +330,7 @@ fn plain(digits: &str, at_least: usize) -> Option<String> {
 
 /// No country code begins with 0, so a leading 00 or 011 can only be an exit code where no region says otherwise.
 fn behind_exit_code(digits: &str) -> Option<String> {
-    let international = digits
-        .strip_prefix("00")
-        .or_else(|| digits.strip_prefix("011"))?;
+    let international = digits.strip_prefix("00").or_else(|| digits.strip_prefix("011"))?;
     plain(international, MIN_BARE_DIGITS)
 }
 
@@ -393,11 +373,7 @@ fn national(digits: &str, region: Region, strictness: Strictness) -> Option<Stri
             Ok(NumberLengthType::IsPossible)
         ),
     };
-    good.then(|| {
-        PHONE_NUMBER_UTIL
-            .format(&parsed, PhoneNumberFormat::E164)
-            .into_owned()
-    })
+    good.then(|| PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::E164).into_owned())
 }
 
 fn is_valid(e164: &str) -> bool {
@@ -420,12 +396,8 @@ fn mobile_aliases(digits: &str) -> Vec<String> {
         (12, d) if d.starts_with("52") => d.get(2..).map(|rest| format!("521{rest}")),
         (13, d) if d.starts_with("549") => d.get(3..).map(|rest| format!("54{rest}")),
         (12, d) if d.starts_with("54") => d.get(2..).map(|rest| format!("549{rest}")),
-        (13, d) if d.starts_with("55") && d.get(4..5) == Some("9") => {
-            joined(d.get(..4), d.get(5..), "")
-        }
-        (12, d)
-            if d.starts_with("55") && d.get(4..5).is_some_and(|first| "6789".contains(first)) =>
-        {
+        (13, d) if d.starts_with("55") && d.get(4..5) == Some("9") => joined(d.get(..4), d.get(5..), ""),
+        (12, d) if d.starts_with("55") && d.get(4..5).is_some_and(|first| "6789".contains(first)) => {
             joined(d.get(..4), d.get(4..), "9")
         }
         _ => None,
@@ -446,11 +418,7 @@ fn is_bare_international(key: &str) -> bool {
 /// The key of what is not a number: trimmed, without characters that no one sees and that Postgres or a log may refuse.
 fn opaque_key(raw: &str) -> String {
     let mut key = String::new();
-    for c in raw
-        .trim()
-        .chars()
-        .filter(|&c| !c.is_control() && !is_invisible(c))
-    {
+    for c in raw.trim().chars().filter(|&c| !c.is_control() && !is_invisible(c)) {
         if key.len() + c.len_utf8() > MAX_KEY_BYTES {
             break;
         }
@@ -487,12 +455,14 @@ fn is_invisible(c: char) -> bool {
         | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffd}')
 }
 
+/// The zeros of Arabic, Persian, Devanagari, Bengali, Thai and full-width digits.
+const ZEROS: [u32; 6] = [0x660, 0x6f0, 0x966, 0x9e6, 0xe50, 0xff10];
+
 /// The ASCII digit of a decimal digit in the scripts that phones use for numbers.
 fn decimal_digit(c: char) -> Option<char> {
     if c.is_ascii_digit() {
         return Some(c);
     }
-    const ZEROS: [u32; 6] = [0x660, 0x6f0, 0x966, 0x9e6, 0xe50, 0xff10];
     let code = u32::from(c);
     let value = ZEROS
         .iter()
@@ -593,41 +563,27 @@ mod tests {
         ];
         for (as_format, spellings, key) in groups {
             for spelling in spellings {
-                assert_eq!(
-                    seen(spelling, as_format),
-                    number(key),
-                    "{spelling} as {as_format}"
-                );
+                assert_eq!(seen(spelling, as_format), number(key), "{spelling} as {as_format}");
             }
         }
     }
 
     #[test]
     fn a_number_without_plus_is_not_guessed_at_where_the_gateway_promises_one() {
-        assert_eq!(
-            seen("919876543210", "e164"),
-            (Kind::Opaque, "919876543210".to_owned())
-        );
+        assert_eq!(seen("919876543210", "e164"), (Kind::Opaque, "919876543210".to_owned()));
         assert!(!normalise("919876543210", &NumberFormat::E164).can_be_answered());
     }
 
     #[test]
     fn an_unknown_number_with_a_plus_stays_a_number() {
         for as_format in ["e164", "e164_no_plus", "auto", "auto:IN", "national:IN"] {
-            assert_eq!(
-                seen("+999123456789", as_format),
-                number("+999123456789"),
-                "{as_format}"
-            );
+            assert_eq!(seen("+999123456789", as_format), number("+999123456789"), "{as_format}");
         }
     }
 
     #[test]
     fn a_reading_area_code_is_not_an_american_exit_code() {
-        assert_eq!(
-            seen("0118 496 0123", "national:GB"),
-            number("+441184960123")
-        );
+        assert_eq!(seen("0118 496 0123", "national:GB"), number("+441184960123"));
         assert_eq!(seen("0118 496 0123", "auto:GB"), number("+441184960123"));
     }
 
@@ -719,17 +675,11 @@ mod tests {
         }
         // A landline in São Paulo gets no ninth digit.
         assert_eq!(
-            normalise("+551133334444", &NumberFormat::E164)
-                .suppression_keys()
-                .len(),
+            normalise("+551133334444", &NumberFormat::E164).suppression_keys().len(),
             2
         );
         let opaque = normalise("919876543210", &NumberFormat::E164);
-        assert!(
-            opaque
-                .suppression_keys()
-                .contains(&"+919876543210".to_owned())
-        );
+        assert!(opaque.suppression_keys().contains(&"+919876543210".to_owned()));
     }
 
     #[test]
@@ -749,26 +699,11 @@ mod tests {
         for text in ["e164", "e164_no_plus", "auto", "auto:IN", "national:GB"] {
             assert_eq!(format(text).to_string(), text);
         }
-        assert_eq!(
-            "auto:gb".parse::<NumberFormat>().unwrap().to_string(),
-            "auto:GB"
-        );
-        assert_eq!(
-            "national".parse::<NumberFormat>(),
-            Err(FormatError::RegionMissing)
-        );
-        for wrong in [
-            "auto:UK",
-            "auto:ZZ",
-            "national:",
-            "auto:001",
-            "national:GBR",
-        ] {
+        assert_eq!("auto:gb".parse::<NumberFormat>().unwrap().to_string(), "auto:GB");
+        assert_eq!("national".parse::<NumberFormat>(), Err(FormatError::RegionMissing));
+        for wrong in ["auto:UK", "auto:ZZ", "national:", "auto:001", "national:GBR"] {
             assert!(
-                matches!(
-                    wrong.parse::<NumberFormat>(),
-                    Err(FormatError::UnknownRegion(_))
-                ),
+                matches!(wrong.parse::<NumberFormat>(), Err(FormatError::UnknownRegion(_))),
                 "{wrong}"
             );
         }

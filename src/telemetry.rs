@@ -17,7 +17,11 @@ pub fn init(json: bool, filter: Option<&str>) {
         .with_writer(std::io::stderr)
         .with_span_events(FmtSpan::NONE)
         .with_ansi(std::io::stderr().is_terminal());
-    let started = if json { builder.json().flatten_event(true).finish().try_init() } else { builder.finish().try_init() };
+    let started = if json {
+        builder.json().flatten_event(true).finish().try_init()
+    } else {
+        builder.finish().try_init()
+    };
     if started.is_err() {
         tracing::debug!("logging was started before");
     }

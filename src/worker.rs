@@ -61,19 +61,33 @@ impl Worker {
     /// A worker for every configured action.
     pub fn new(config: &Config, store: Store, actions: Arc<Actions>, metrics: Arc<Metrics>) -> Self {
         let configured = config.actions.values().map(|action| {
-            let limits =
-                Limits { timeout: action.timeout, concurrency: action.concurrency, retry: action.retry, running: 0 };
+            let limits = Limits {
+                timeout: action.timeout,
+                concurrency: action.concurrency,
+                retry: action.retry,
+                running: 0,
+            };
             (action.name.clone(), limits)
         });
-        let compliance = [JobKind::OptOutConfirmation, JobKind::OptInConfirmation, JobKind::HelpReply].map(|kind| {
-            let limits = Limits { timeout: REPLY_TIMEOUT, concurrency: 8, retry: RetryPolicy::default(), running: 0 };
+        let compliance = [
+            JobKind::OptOutConfirmation,
+            JobKind::OptInConfirmation,
+            JobKind::HelpReply,
+        ]
+        .map(|kind| {
+            let limits = Limits {
+                timeout: REPLY_TIMEOUT,
+                concurrency: 8,
+                retry: RetryPolicy::default(),
+                running: 0,
+            };
             (kind.as_str().to_owned(), limits)
         });
         Self {
             store,
             actions,
             metrics,
-            settings: config.worker.clone(),
+            settings: config.worker,
             limits: configured.chain(compliance).collect(),
             running: HashMap::new(),
             attempts: JoinSet::new(),
@@ -116,16 +130,9 @@ impl Worker {
             listener.listen(JOBS_CHANNEL).await?;
             Ok::<_, sqlx::Error>(listener)
         };
-        match armed.await {
-            Ok(listener) => {
-                self.metrics.listening.set(1);
-                Some(listener)
-            }
-            Err(_) => {
-                self.metrics.listening.set(0);
-                None
-            }
-        }
+        let listener = armed.await.ok();
+        self.metrics.listening.set(i64::from(listener.is_some()));
+        listener
     }
 
     /// Claims as much as there are free slots, and starts it.
@@ -135,7 +142,11 @@ impl Worker {
         for (action, limits) in &self.limits {
             let slots = limits.concurrency.saturating_sub(limits.running).min(free);
             if slots > 0 {
-                wants.push(Want { action: action.clone(), slots, lease: limits.timeout + LEASE_MARGIN });
+                wants.push(Want {
+                    action: action.clone(),
+                    slots,
+                    lease: limits.timeout + LEASE_MARGIN,
+                });
                 free -= slots;
             }
         }
@@ -154,9 +165,16 @@ impl Worker {
 
     fn start(&mut self, claimed: Claimed) {
         let Claimed { job, lost_before } = claimed;
-        let Some(limits) = self.limits.get_mut(&job.action) else { return };
+        let Some(limits) = self.limits.get_mut(&job.action) else {
+            return;
+        };
         if lost_before {
-            tracing::warn!(job.id, job.action, job.attempt, "took over a job whose process ended or stalled");
+            tracing::warn!(
+                job.id,
+                job.action,
+                job.attempt,
+                "took over a job whose process ended or stalled"
+            );
             self.metrics.attempt(&job.action, "lost");
         }
         limits.running += 1;
@@ -167,7 +185,12 @@ impl Worker {
             action: job.action.clone(),
             since: Instant::now(),
         };
-        let attempt = attempt(Arc::clone(&self.actions), job, limits.timeout, limits.retry.max_attempts);
+        let attempt = attempt(
+            Arc::clone(&self.actions),
+            job,
+            limits.timeout,
+            limits.retry.max_attempts,
+        );
         let id = self.attempts.spawn(attempt).id();
         self.running.insert(id, running);
     }
@@ -186,11 +209,17 @@ impl Worker {
         let (id, outcome) = match ended {
             Ok(done) => done,
             Err(error) if error.is_cancelled() => (error.id(), Outcome::Release),
-            Err(error) => {
-                (error.id(), Outcome::Retry { error: "the action panicked; this is a bug in smshook".to_owned(), after: None })
-            }
+            Err(error) => (
+                error.id(),
+                Outcome::Retry {
+                    error: "the action panicked; this is a bug in smshook".to_owned(),
+                    after: None,
+                },
+            ),
         };
-        let Some(running) = self.running.remove(&id) else { return };
+        let Some(running) = self.running.remove(&id) else {
+            return;
+        };
         if let Some(limits) = self.limits.get_mut(&running.action) {
             limits.running -= 1;
         }
@@ -200,11 +229,15 @@ impl Worker {
 
     /// Turns an outcome into what is written: the last attempt's failure discards, the others wait.
     fn judge(&self, running: &Running, outcome: Outcome) -> Settlement {
-        let retry = self.limits.get(&running.action).map_or_else(RetryPolicy::default, |limits| limits.retry);
+        let retry = self
+            .limits
+            .get(&running.action)
+            .map_or_else(RetryPolicy::default, |limits| limits.retry);
         let (outcome, wait) = match outcome {
-            Outcome::Retry { error, .. } if retry.exhausted(running.attempt) => {
-                (Outcome::Discard(format!("gave up after {} attempts: {error}", running.attempt)), Duration::ZERO)
-            }
+            Outcome::Retry { error, .. } if retry.exhausted(running.attempt) => (
+                Outcome::Discard(format!("gave up after {} attempts: {error}", running.attempt)),
+                Duration::ZERO,
+            ),
             Outcome::Retry { error, after } => {
                 let wait = retry.wait(running.attempt, after, rand::random());
                 (Outcome::Retry { error, after }, wait)
@@ -225,7 +258,12 @@ impl Worker {
             running.attempt,
             running.job_id,
         );
-        Settlement { job_id: running.job_id, claim: running.claim, outcome, wait }
+        Settlement {
+            job_id: running.job_id,
+            claim: running.claim,
+            outcome,
+            wait,
+        }
     }
 
     /// Writes what is unsettled. A database that is away keeps it for the next try; a lease that ended meanwhile is another
@@ -312,15 +350,19 @@ const fn word(outcome: &Outcome) -> &'static str {
 /// One attempt, bounded in time. Attempts count when they start, so a job that kills its process ends here, too.
 async fn attempt(actions: Arc<Actions>, job: Job, timeout: Duration, max_attempts: i32) -> Outcome {
     if job.attempt > max_attempts {
-        return Outcome::Discard(format!("gave up: {max_attempts} attempts began and the last did not report its end"));
+        return Outcome::Discard(format!(
+            "gave up: {max_attempts} attempts began and the last did not report its end"
+        ));
     }
     if job.expires_at.is_some_and(|expires| expires <= job.claimed_at) {
         return Outcome::Cancel("it was too late to run".to_owned());
     }
-    tokio::time::timeout(timeout, actions.run(&job)).await.unwrap_or_else(|_| Outcome::Retry {
-        error: format!("no end after {} ms", timeout.as_millis()),
-        after: None,
-    })
+    tokio::time::timeout(timeout, actions.run(&job))
+        .await
+        .unwrap_or_else(|_| Outcome::Retry {
+            error: format!("no end after {} ms", timeout.as_millis()),
+            after: None,
+        })
 }
 
 /// Waits for a notification. A connection that breaks is one, too: whatever was missed is found by looking.

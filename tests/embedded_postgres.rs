@@ -283,6 +283,12 @@ fn the_first_start_initialises_a_later_one_starts_and_a_stop_leaves_no_process()
     assert!(ask(&server, "version()").starts_with(&format!("PostgreSQL {}", server.version())));
     run(&server, "create table kept as select 7 as n");
     let pid = server.pid();
+    let group = rustix::process::getpgid(Pid::from_raw(pid.cast_signed())).expect("its group");
+    assert_eq!(
+        group.as_raw_pid(),
+        pid.cast_signed(),
+        "a terminal's Ctrl-C would reach it"
+    );
     server.stop(SOON).expect("stop");
     assert!(
         !Path::new(&format!("/proc/{pid}")).exists(),

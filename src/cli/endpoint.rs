@@ -54,8 +54,54 @@ pub(super) fn base_url(config: &Config) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// The configuration that `text` means.
+    pub(in crate::cli) fn configured(text: &str) -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        config::load(&config::Source::File(path), &|_| None).unwrap().config
+    }
+
+    /// Two endpoints, the first of which can reply.
+    pub(in crate::cli) const TWO_ENDPOINTS: &str = r#"
+        [[endpoint]]
+        name = "main"
+        path = "/hooks/sms"
+        gateway = "mobile-api-connect"
+        secrets = ["first-secret", "second-secret"]
+        reply = { token = "reply-token" }
+        [[endpoint]]
+        name = "other"
+        path = "/hooks/other"
+        gateway = "mobile-api-connect"
+        secrets = ["first-secret"]
+        suppression_group = "other"
+        [action.hours]
+        reply = { text = "We are open. You asked: {{ text }}" }
+        [action.crm]
+        http = { url = "https://crm.example.com/sms", json = { code = "{{ m.code }}" } }
+        [[rule]]
+        name = "code"
+        regex = 'code (?<code>\d+)'
+        actions = ["crm", "hours"]
+        [[rule]]
+        name = "rest"
+        any = true
+        actions = ["hours"]
+    "#;
+
+    #[test]
+    fn an_endpoint_must_be_named_when_there_are_several_and_must_be_there() {
+        let config = configured(TWO_ENDPOINTS);
+        assert_eq!(choose(&config, Some("other")).unwrap().name, "other");
+        for wrong in [None, Some("third")] {
+            let said = choose(&config, wrong).unwrap_err().to_string();
+            assert!(said.contains("`main`, `other`"), "{said}");
+        }
+    }
 
     #[test]
     fn a_listener_on_every_address_is_reached_on_loopback() {

@@ -82,8 +82,8 @@ pub(super) async fn run(config: Option<&Path>, command: Command) -> Result<(), F
         Command::Retry { ids } => retry(&database, &ids).await,
         Command::Discard { ids, reason } => discard(&database, &ids, &reason).await,
     };
-    database.close().await?;
-    done
+    let closed = database.close().await;
+    done.and(closed)
 }
 
 async fn list(database: &Database, filter: &JobFilter, json: bool) -> Result<(), Failure> {

@@ -10,9 +10,7 @@ use super::database::{self, Database};
 use super::failure::Failure;
 use super::output::{self, stamp};
 use crate::config::{Config, Endpoint};
-use crate::message::Item;
 use crate::metrics::Metrics;
-use crate::rules;
 use crate::signature::VerifiedBody;
 use crate::store::{
     AcceptedStatus, Acceptor, Delivery, EventRow, JobFilter, JobRow, MessageRow, PlannedItem, QuarantineRow,
@@ -41,8 +39,8 @@ pub(super) enum Command {
     },
 }
 
-/// Quarantined deliveries read from the database at once.
-const PAGE: i64 = 10_000;
+/// Quarantined deliveries read into memory at once, each up to the largest body taken.
+const PAGE: u16 = 1_000;
 /// More jobs than one message can have.
 const JOBS_OF_A_MESSAGE: i64 = 1_000;
 
@@ -53,8 +51,8 @@ pub(super) async fn run(config: Option<&Path>, command: Command) -> Result<(), F
         Command::Show { id, json } => show(&database, id, json).await,
         Command::Replay { id, all: _ } => replay(&database, id).await,
     };
-    database.close().await?;
-    done
+    let closed = database.close().await;
+    done.and(closed)
 }
 
 async fn show(database: &Database, id: Uuid, json: bool) -> Result<(), Failure> {
@@ -134,9 +132,18 @@ fn describe_quarantined(entry: &QuarantineRow) -> String {
 }
 
 async fn replay(database: &Database, id: Option<Uuid>) -> Result<(), Failure> {
-    let quarantined = database.store.quarantined(id, PAGE).await.map_err(database::failed)?;
+    let quarantined = database
+        .store
+        .quarantined(id, i64::from(PAGE))
+        .await
+        .map_err(database::failed)?;
     if quarantined.is_empty() {
         return nothing_to_replay(id);
+    }
+    if quarantined.len() == usize::from(PAGE) {
+        output::note(&format!(
+            "only the {PAGE} oldest are read this time; replay again for the others"
+        ));
     }
     let config = &database.config;
     let acceptor = Acceptor::start(
@@ -183,6 +190,10 @@ async fn admit(config: &Config, acceptor: &Acceptor, quarantined: QuarantinedDel
         return Ok(false);
     };
     let delivery = plan(config, endpoint, quarantined);
+    if let [PlannedItem::Unreadable(reason)] = delivery.items.as_slice() {
+        output::note(&format!("{id}: still cannot be read: {reason}"));
+        return Ok(false);
+    }
     let accepted = acceptor
         .accept(delivery)
         .await
@@ -202,14 +213,7 @@ fn plan(config: &Config, endpoint: &Endpoint, quarantined: QuarantinedDelivery) 
     let items = endpoint
         .gateway
         .parse(&VerifiedBody::verified_when_stored(raw.clone()), &endpoint.numbers);
-    let planned = |item| match item {
-        Item::Message(message) => {
-            let plan = rules::plan(&config.rulebook, &endpoint.policy, &message);
-            PlannedItem::Message(Box::new(message), plan)
-        }
-        Item::Event(event) => PlannedItem::Event(event),
-        Item::Unreadable(reason) => PlannedItem::Unreadable(reason),
-    };
+    let planned = |item| PlannedItem::of(item, &config.rulebook, &endpoint.policy);
     Delivery {
         endpoint: Arc::from(endpoint.name.as_str()),
         suppression_group: Arc::from(endpoint.suppression_group.as_str()),

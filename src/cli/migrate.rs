@@ -9,7 +9,7 @@ use super::{database, output};
 pub(super) async fn run(config: Option<&Path>) -> Result<(), Failure> {
     let database = database::open(config).await?;
     let done = database.store.migrate().await.map_err(database::failed);
-    database.close().await?;
-    done?;
+    let closed = database.close().await;
+    done.and(closed)?;
     output::print("the schema is up to date")
 }

@@ -58,8 +58,8 @@ pub(super) async fn run(config: Option<&Path>, command: Command) -> Result<(), F
         Command::Add { whom, note } => add(&database, &whom, note.as_deref()).await,
         Command::Remove { whom } => remove(&database, &whom).await,
     };
-    database.close().await?;
-    done
+    let closed = database.close().await;
+    done.and(closed)
 }
 
 async fn list(database: &Database, ended: bool, limit: i64, json: bool) -> Result<(), Failure> {
@@ -141,5 +141,51 @@ fn meant(config: &Config, whom: &Whom) -> Result<(String, String), Failure> {
             format!("`{}` is not a number", whom.number),
             "write it with its country code, as in `+12025550143`",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::endpoint::tests::{TWO_ENDPOINTS, configured};
+
+    fn whom(number: &str, endpoint: Option<&str>) -> Whom {
+        Whom {
+            number: number.to_owned(),
+            endpoint: endpoint.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_number_gets_its_one_spelling_and_the_group_of_its_endpoint() {
+        let config = configured(TWO_ENDPOINTS);
+        let pair = |group: &str| (group.to_owned(), "+12025550143".to_owned());
+        assert_eq!(
+            meant(&config, &whom("+1 (202) 555-0143", Some("main"))).unwrap(),
+            pair("default")
+        );
+        assert_eq!(
+            meant(&config, &whom("12025550143", Some("other"))).unwrap(),
+            pair("other")
+        );
+    }
+
+    #[test]
+    fn two_groups_need_an_endpoint_and_a_name_is_no_number() {
+        let config = configured(TWO_ENDPOINTS);
+        assert!(matches!(
+            meant(&config, &whom("+12025550143", None)),
+            Err(Failure::Usage { .. })
+        ));
+        assert!(matches!(
+            meant(&config, &whom("AMAZON", Some("main"))),
+            Err(Failure::Usage { .. })
+        ));
+    }
+
+    #[test]
+    fn one_group_needs_no_endpoint() {
+        let config = configured(&TWO_ENDPOINTS.replace("suppression_group = \"other\"", ""));
+        assert_eq!(meant(&config, &whom("+12025550143", None)).unwrap().0, "default");
     }
 }

@@ -74,6 +74,7 @@ fn message(endpoint: &Endpoint, arguments: &Arguments) -> InboundMessage {
         recipient: phone::normalise(&arguments.to, &endpoint.numbers),
         text: arguments.text.clone(),
         sent_at: None,
+        unread_time: None,
         reference: None,
         device_id: None,
         tenant_id: None,
@@ -165,7 +166,11 @@ impl Report {
             None => "says nothing about consent".to_owned(),
             Some(decision) => format!(
                 "{}, tier {}, keyword `{}`",
-                decision.pointer("/event").and_then(Value::as_str).unwrap_or_default(),
+                decision
+                    .pointer("/event")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .replace('_', "-"),
                 decision.pointer("/tier").unwrap_or(&Value::Null),
                 decision.pointer("/keyword").and_then(Value::as_str).unwrap_or_default(),
             ),
@@ -355,5 +360,72 @@ fn reason(reason: LeftOut) -> &'static str {
         LeftOut::GatewayRuleMatched => "the gateway's own rule may have answered",
         LeftOut::AlreadyOrdered => "this message runs the action already",
         LeftOut::SwitchedOff => "the endpoint's configuration says not to",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::endpoint::tests::{TWO_ENDPOINTS, configured};
+
+    fn report(text: &str, endpoint: &str) -> Report {
+        let config = Arc::new(configured(TWO_ENDPOINTS));
+        let endpoint = endpoint::choose(&config, Some(endpoint)).unwrap();
+        let arguments = Arguments {
+            text: text.to_owned(),
+            from: FICTIONAL_SENDER.to_owned(),
+            to: FICTIONAL_RECIPIENT.to_owned(),
+            endpoint: None,
+            json: false,
+        };
+        let message = message(endpoint, &arguments);
+        let explanation = rules::explain(&config.rulebook, &endpoint.policy, &message);
+        let actions = Actions::new(Arc::clone(&config), nowhere().unwrap()).unwrap();
+        Report::new(
+            &Previewer {
+                actions: &actions,
+                endpoint,
+                message: &message,
+            },
+            &explanation,
+        )
+    }
+
+    #[tokio::test]
+    async fn a_report_says_which_rule_and_why_and_shows_what_would_go_out_without_its_secrets() {
+        let text = report("code 42", "main").text();
+        for line in [
+            "rule      code",
+            "code  regex `code (?<code>\\d+)`  matched",
+            "rest  any text                   not tried: an earlier rule matched",
+            "would run `crm` of rule `code`",
+            "    POST https://crm.example.com/sms",
+            "      \"code\": \"42\"",
+            "would run `hours` of rule `code`, sends to the sender",
+            "    We are open. You asked: code 42",
+            "    authorization: Bearer ***",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n\n{text}");
+        }
+        assert!(!text.contains("reply-token"));
+    }
+
+    #[tokio::test]
+    async fn an_opt_out_is_shown_with_its_evidence_its_confirmation_and_the_reply_it_prevents() {
+        let text = report("stop", "main").text();
+        assert!(text.contains("consent   opt-out, tier 1, keyword `stop`"), "{text}");
+        assert!(text.contains("would run `opt_out_confirmation`, sends to the sender\n    You have been unsubscribed"));
+        assert!(text.contains("would leave out `hours` of rule `rest`: the sender opts out with this message"));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_without_an_account_says_that_it_cannot_reply() {
+        let report = report("hello", "other");
+        assert!(report.jobs.is_empty());
+        assert!(
+            report
+                .text()
+                .contains("would leave out `hours` of rule `rest`: the endpoint has no `reply` account")
+        );
     }
 }

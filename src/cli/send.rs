@@ -118,6 +118,35 @@ fn advice(status: StatusCode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::endpoint::tests::{TWO_ENDPOINTS, configured};
+    use crate::message::Item;
+
+    #[test]
+    fn what_is_sent_verifies_and_reads_back_as_the_message_meant() {
+        let config = configured(TWO_ENDPOINTS);
+        let main = endpoint::choose(&config, Some("main")).unwrap();
+        let arguments = Arguments {
+            text: "say \"hi\" {to}\n👍".to_owned(),
+            from: FICTIONAL_SENDER.to_owned(),
+            to: FICTIONAL_RECIPIENT.to_owned(),
+            endpoint: None,
+            url: None,
+            copies: 1,
+        };
+        let (headers, body) = delivery(main, &arguments).unwrap();
+        let keys = main.keys.as_ref().unwrap();
+        let verified = signature::verify(&main.gateway.signature, keys, &headers, body.into()).unwrap();
+        let items = main.gateway.parse(&verified, &main.numbers);
+        let [Item::Message(message)] = items.as_slice() else {
+            panic!("{items:?}")
+        };
+        assert_eq!(message.text, arguments.text);
+        assert_eq!(
+            (message.sender.key(), message.recipient.key()),
+            (FICTIONAL_SENDER, FICTIONAL_RECIPIENT)
+        );
+        assert_eq!(default_url(&config, main), "http://127.0.0.1:8080/hooks/sms");
+    }
 
     #[test]
     fn each_usual_refusal_has_its_own_advice() {

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 
 use super::failure::Failure;
 use super::{endpoint, output};
-use crate::app::{self, Ended, Running};
-use crate::config::{self, Config};
+use crate::app::{self, Ended, Running, Signals};
+use crate::config::{self, Config, Endpoint, SecretSource};
 use crate::telemetry;
 
 /// Returns when a signal has ended the service.
@@ -21,9 +21,17 @@ pub(super) async fn run(config: Option<&Path>) -> Result<(), Failure> {
     }
     telemetry::init(as_json, endpoint::environment("RUST_LOG").as_deref());
     let config = Arc::new(loaded.config);
-    let running = app::start(Arc::clone(&config)).await?;
+    let mut signals = Signals::new()?;
+    let running = tokio::select! {
+        started = app::start(Arc::clone(&config)) => started?,
+        // What has been started by then, the embedded Postgres above all, stops as it is dropped.
+        () = signals.next() => return Ok(()),
+    };
     announce(&config, &running);
-    match running.serve_until_signal().await? {
+    if config.is_default && !as_json {
+        output::note(&next_steps(&config, &running));
+    }
+    match running.serve_until_signal(&mut signals).await? {
         Ended::Gently => Ok(()),
         Ended::AtOnce => Err(anyhow::anyhow!("stopped at once: jobs in flight run again when their leases end").into()),
     }
@@ -57,18 +65,59 @@ fn logs_as_json() -> Result<bool, Failure> {
 
 fn announce(config: &Config, running: &Running) {
     for endpoint in &config.endpoints {
-        let public_url = config
-            .server
-            .public_url
-            .as_ref()
-            .map(|_| endpoint::base_url(config) + &endpoint.path);
-        let url = public_url.unwrap_or_else(|| format!("http://{}{}", running.public, endpoint.path));
+        let url = url(config, running, endpoint);
         tracing::info!(endpoint = %endpoint.name, gateway = %endpoint.gateway.name, url, "receiving");
     }
-    tracing::info!(url = %format_args!("http://{}", running.admin), database = %running.psql, "ready");
-    if config.is_default {
-        output::note(
-            "no config.toml: running with built-in settings; `smshook send --text hours` sends a sample message",
-        );
+    let Running {
+        public, admin, psql, ..
+    } = running;
+    if running.is_ready {
+        tracing::info!(%public, %admin, database = %psql, "ready");
+    } else {
+        tracing::warn!(%public, %admin, database = %psql, "listening, and waiting for the database");
     }
+}
+
+/// Where the gateway delivers to.
+fn url(config: &Config, running: &Running, endpoint: &Endpoint) -> String {
+    match config.server.public_url {
+        Some(_) => endpoint::base_url(config) + &endpoint.path,
+        None => format!("http://{}{}", running.public, endpoint.path),
+    }
+}
+
+/// For somebody who started smshook for the first time: what there is, and what to do with it.
+fn next_steps(config: &Config, running: &Running) -> String {
+    let mut lines = vec![
+        String::new(),
+        "smshook runs with built-in settings, for want of a config.toml:".to_owned(),
+    ];
+    for endpoint in &config.endpoints {
+        let url = url(config, running, endpoint);
+        lines.push(format!("  give the gateway this URL     {url}"));
+        for source in &endpoint.secret_sources {
+            if let SecretSource::Generated(path) = source {
+                lines.push(format!("  and the secret in this file   {}", path.display()));
+            }
+        }
+        let elsewhere = if config.server.listen.port() == 0 {
+            format!(" --url {url}")
+        } else {
+            String::new()
+        };
+        lines.push(format!(
+            "  send a sample message         smshook send --text hours{elsewhere}"
+        ));
+    }
+    lines.push("  see what became of it         smshook jobs list".to_owned());
+    lines.push(format!(
+        "  look at the data              {} -c 'select * from v1.messages'",
+        running.psql
+    ));
+    lines.push(format!(
+        "  is all well?                  http://{}/readyz",
+        running.admin
+    ));
+    lines.push(String::new());
+    lines.join("\n")
 }

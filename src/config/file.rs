@@ -66,7 +66,6 @@ pub(super) struct Worker {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LoopGuard {
     pub(super) limits: Option<Vec<Limit>>,
-    pub(super) same_text: Option<Limit>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -107,13 +107,11 @@ pub struct Worker {
     pub stop_grace: Duration,
 }
 
-/// Automatic replies to one sender at one endpoint; compliance replies do not count.
+/// Replies within one conversation; the confirmation of an opt-out does not count.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LoopGuard {
     /// All of these hold; none means no limit.
     pub limits: Vec<ReplyLimit>,
-    /// How often the same text goes to the same sender.
-    pub same_text: Option<ReplyLimit>,
 }
 
 /// So many replies within so long.

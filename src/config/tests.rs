@@ -99,6 +99,25 @@ fn the_defaults_load_and_need_nothing_but_a_data_directory() {
 }
 
 #[test]
+fn the_environment_replaces_the_default_addresses_but_not_those_of_the_file() {
+    let environment = |name: &str| match name {
+        "SECRET" => Some("secret".to_owned()),
+        "SMSHOOK_LISTEN" => Some("127.0.0.1:0".to_owned()),
+        "SMSHOOK_ADMIN_LISTEN" => Some("127.0.0.2:9".to_owned()),
+        _ => None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, format!("{ENDPOINT}[admin]\nlisten = \"127.0.0.1:7\"")).unwrap();
+    let config = load(&Source::File(path), &environment).unwrap().config;
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:0");
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:7");
+    let wrong = |name: &str| (name == "SMSHOOK_LISTEN").then(|| "8080".to_owned());
+    let said = load(&Source::Default, &wrong).unwrap_err().to_string();
+    assert!(said.contains("`8080`") && said.contains("SMSHOOK_LISTEN"), "{said}");
+}
+
+#[test]
 fn any_secret_can_be_a_generated_one() {
     let text = format!("{ENDPOINT}[admin]\ntoken = {{ generated = \"admin-token\" }}");
     let loaded = loaded(&text);
@@ -386,6 +405,20 @@ error: this is not TOML: string values must be quoted, expected literal string
 help: text stands in quotes, lists in [ ], tables in { }; see config.example.toml
 
 1 problem in the configuration",
+    );
+}
+
+#[test]
+fn wrong_types_are_told_in_the_words_of_toml() {
+    says(
+        "[worker]\nconcurrency = \"many\"",
+        "expected a whole number, found a string",
+    );
+    says("reply = 5", "expected a table, found an integer");
+    let problems = refused(&ENDPOINT.replace("[{ env = \"SECRET\" }]", "{ env = \"SECRET\" }"));
+    assert!(
+        problems.starts_with("error: expected a list, found a table"),
+        "{problems}"
     );
 }
 

@@ -191,7 +191,7 @@ fn kind(message: &str, place: &Place) -> MistakeKind {
     let without_value = wrong.and_then(|wrong| {
         let (found, expected) = wrong.rsplit_once(", expected ")?;
         let found = found.split(['"', '`']).next().unwrap_or(found).trim();
-        Some(format!("expected {expected}, found {}", article(found)))
+        Some(format!("expected {}, found {}", in_toml(expected), article(found)))
     });
     MistakeKind::WrongValue(match without_value {
         Some(text) => text,
@@ -201,6 +201,17 @@ fn kind(message: &str, place: &Place) -> MistakeKind {
         }
         None => message.lines().next().unwrap_or_default().to_owned(),
     })
+}
+
+/// What serde expected, in TOML's words.
+fn in_toml(expected: &str) -> &str {
+    match expected {
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "u32" => "a whole number",
+        _ if expected.starts_with("struct ") => "a table",
+        other => other,
+    }
 }
 
 fn article(found: &str) -> String {

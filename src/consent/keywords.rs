@@ -7,19 +7,31 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use super::normalise::normalise;
-use super::phrases::Token;
-use super::words::{AFFIXES, EMPHASIS, KEYWORDS, MISSPELLINGS, POLITE, RUN_ON, Strength};
+use super::phrases::{Fnv, Table, Token};
+use super::words::{AFFIXES, EMPHASIS, KEYWORDS, MISSPELLINGS, POLITE, RUN_ON, Strength, list};
 use super::{ConsentEvent, Decision, MAX_KEYWORD_WORDS};
 
 /// Words of the longest keyword and of the longest politeness.
 const MAX_GRAM: usize = 4;
+/// Words, single letters included, of a text that can be nothing but keywords: "u n s u b s c r i b e please".
+const MAX_SPELT_WORDS: usize = 14;
 /// Letters that an added keyword may have.
 const MAX_WORD_CHARS: usize = 64;
 /// Letters beyond which a word is not looked at for misspellings.
 const MAX_MISSPELT_BYTES: usize = 32;
 /// Words whose letters may be repeated ("stoppp", "unsubscribee").
-const STRETCHED: [&str; 10] =
-    ["stop", "unsubscribe", "quit", "cancel", "end", "optout", "stopall", "unsub", "remove", "revoke"];
+const STRETCHED: [&str; 10] = [
+    "stop",
+    "unsubscribe",
+    "quit",
+    "cancel",
+    "end",
+    "optout",
+    "stopall",
+    "unsub",
+    "remove",
+    "revoke",
+];
 /// An English word that differs from "stop" by a repeated letter only.
 const NOT_STRETCHED: &str = "stoop";
 
@@ -91,33 +103,48 @@ struct Found {
     keyword: Cow<'static, str>,
 }
 
+/// A set of normalised words.
+type Words = HashSet<String, Fnv>;
+
 struct BuiltIn {
-    keywords: HashMap<String, (ConsentEvent, Strength, &'static str)>,
-    misspellings: HashMap<String, &'static str>,
-    stretched: HashMap<String, &'static str>,
+    keywords: Table<String, (ConsentEvent, Strength, &'static str)>,
+    misspellings: Table<String, &'static str>,
+    stretched: Table<String, &'static str>,
     run_on: HashSet<&'static str>,
-    polite: HashSet<String>,
-    emphasis: HashSet<String>,
+    polite: Words,
+    emphasis: Words,
     affixes: Vec<String>,
+    /// The first words of keywords and politeness of several words.
+    multiple: Words,
 }
 
 static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| {
-    let mut keywords = HashMap::new();
+    let mut keywords = Table::default();
     for group in KEYWORDS {
-        for word in group.words {
+        for word in list(group.words) {
             // The first group that names a word decides: some words belong to several languages.
-            keywords.entry(normalise(word)).or_insert((group.event, group.strength, *word));
+            keywords
+                .entry(normalise(word))
+                .or_insert((group.event, group.strength, word));
         }
     }
-    let misspellings = MISSPELLINGS.iter().flat_map(|(word, wrong)| wrong.iter().map(|w| (normalise(w), *word)));
+    let misspellings = MISSPELLINGS
+        .iter()
+        .flat_map(|(word, wrong)| list(wrong).map(|wrong| (normalise(wrong), *word)));
+    let polite: Words = list(POLITE).map(normalise).collect();
     BuiltIn {
-        keywords,
         misspellings: misspellings.collect(),
         stretched: STRETCHED.iter().map(|word| (squeezed(word), *word)).collect(),
-        run_on: RUN_ON.iter().copied().collect(),
-        polite: POLITE.iter().map(|word| normalise(word)).collect(),
-        emphasis: EMPHASIS.iter().map(|word| normalise(word)).collect(),
-        affixes: AFFIXES.iter().map(|word| normalise(word)).collect(),
+        run_on: list(RUN_ON).collect(),
+        emphasis: list(EMPHASIS).map(normalise).collect(),
+        multiple: keywords
+            .keys()
+            .chain(&polite)
+            .filter_map(|gram| first_of_many(gram))
+            .collect(),
+        keywords,
+        polite,
+        affixes: list(AFFIXES).map(normalise).collect(),
     }
 });
 
@@ -128,7 +155,10 @@ impl Vocabulary {
     ///
     /// Every word that cannot be taken, not only the first.
     pub fn with(additions: &Additions) -> Result<Self, Vec<VocabularyError>> {
-        let mut vocabulary = Self { phrases: additions.phrases, ..Self::default() };
+        let mut vocabulary = Self {
+            phrases: additions.phrases,
+            ..Self::default()
+        };
         let mut problems = Vec::new();
         for word in &additions.exempt {
             match exemption(word) {
@@ -144,7 +174,11 @@ impl Vocabulary {
         for (event, words) in lists {
             problems.extend(words.iter().filter_map(|word| vocabulary.add(event, word).err()));
         }
-        if problems.is_empty() { Ok(vocabulary) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(vocabulary)
+        } else {
+            Err(problems)
+        }
     }
 
     /// What becomes of phrases.
@@ -174,12 +208,16 @@ impl Vocabulary {
             return None;
         }
         let found = self.listed(&joined(tokens, " "))?;
-        Some(Decision { event: found.event, tier: 1, keyword: found.keyword })
+        Some(Decision {
+            event: found.event,
+            tier: 1,
+            keyword: found.keyword,
+        })
     }
 
     /// Tier 2: nothing but keywords and what adds nothing to them.
     pub(crate) fn keywords_only(&self, tokens: &[Token<'_>]) -> Option<Decision> {
-        if tokens.len() > MAX_KEYWORD_WORDS * 2 {
+        if tokens.len() > MAX_SPELT_WORDS {
             return None;
         }
         let letters = spelt_out(tokens);
@@ -187,13 +225,23 @@ impl Vocabulary {
             .run(&letters)
             .or_else(|| self.broken(tokens))
             .or_else(|| self.inflected(tokens))?;
-        Some(Decision { event: found.event, tier: 2, keyword: found.keyword })
+        Some(Decision {
+            event: found.event,
+            tier: 2,
+            keyword: found.keyword,
+        })
     }
 
     /// A sentence that is an opt-out keyword of no other use, with politeness.
     pub(crate) fn fixed_only(&self, sentence: &[Token<'_>]) -> Option<Decision> {
-        let found = self.run(&spelt_out(sentence)).filter(|found| found.event == ConsentEvent::OptOut)?;
-        (found.strength != Strength::Weak).then_some(Decision { event: found.event, tier: 3, keyword: found.keyword })
+        let found = self
+            .run(&spelt_out(sentence))
+            .filter(|found| found.event == ConsentEvent::OptOut)?;
+        (found.strength != Strength::Weak).then_some(Decision {
+            event: found.event,
+            tier: 3,
+            keyword: found.keyword,
+        })
     }
 
     fn listed(&self, word: &str) -> Option<Found> {
@@ -201,10 +249,18 @@ impl Vocabulary {
             return None;
         }
         if let Some((event, strength, keyword)) = BUILT_IN.keywords.get(word) {
-            return Some(Found { event: *event, strength: *strength, keyword: Cow::Borrowed(*keyword) });
+            return Some(Found {
+                event: *event,
+                strength: *strength,
+                keyword: Cow::Borrowed(*keyword),
+            });
         }
         let (keyword, event) = self.added.get_key_value(word)?;
-        Some(Found { event: *event, strength: Strength::Weak, keyword: Cow::Owned(keyword.clone()) })
+        Some(Found {
+            event: *event,
+            strength: Strength::Weak,
+            keyword: Cow::Owned(keyword.clone()),
+        })
     }
 
     fn recognised(&self, word: &str) -> Option<Found> {
@@ -222,7 +278,12 @@ impl Vocabulary {
         while !rest.is_empty() {
             let (length, piece) = self.piece(rest)?;
             match piece {
-                Piece::Keyword(found) => best = Some(match best.take() { Some(best) => best.stronger(found), None => found }),
+                Piece::Keyword(found) => {
+                    best = Some(match best.take() {
+                        Some(best) => best.stronger(found),
+                        None => found,
+                    });
+                }
                 Piece::Polite => {}
                 Piece::Emphasis => emphasis.extend(rest.first().map(Cow::as_ref)),
             }
@@ -232,7 +293,9 @@ impl Vocabulary {
     }
 
     fn piece(&self, rest: &[Cow<'_, str>]) -> Option<(usize, Piece)> {
-        for length in (1..=MAX_GRAM.min(rest.len())).rev() {
+        let several = self.begins_several(rest.first()?);
+        let longest = if several { MAX_GRAM.min(rest.len()) } else { 1 };
+        for length in (1..=longest).rev() {
             let gram = rest.get(..length)?.join(" ");
             if let Some(found) = self.recognised(&gram) {
                 return Some((length, Piece::Keyword(found)));
@@ -244,6 +307,16 @@ impl Vocabulary {
         let word = rest.first()?.as_ref();
         let known = BUILT_IN.emphasis.contains(word) || HELP_FILLERS.contains(&word) || OPT_IN_FILLERS.contains(&word);
         known.then_some((1, Piece::Emphasis))
+    }
+
+    fn begins_several(&self, word: &str) -> bool {
+        let added = || {
+            self.added
+                .keys()
+                .filter_map(|gram| first_of_many(gram))
+                .any(|first| first == word)
+        };
+        BUILT_IN.multiple.contains(word) || added()
     }
 
     /// "ST OP", "un sub scribe": a keyword of no other use, cut by spaces in odd places.
@@ -262,7 +335,10 @@ impl Vocabulary {
             return None;
         }
         for _ in 0..MAX_GRAM {
-            let strip = |affix: &String| rest.strip_prefix(affix.as_str()).or_else(|| rest.strip_suffix(affix.as_str()));
+            let strip = |affix: &String| {
+                rest.strip_prefix(affix.as_str())
+                    .or_else(|| rest.strip_suffix(affix.as_str()))
+            };
             rest = BUILT_IN.affixes.iter().find_map(strip)?;
             if let Some(found) = self.listed(rest) {
                 return Some(found);
@@ -297,6 +373,11 @@ impl Found {
             ConsentEvent::Help => HELP_FILLERS.contains(&emphasis),
         }
     }
+}
+
+/// The first word of an entry of several.
+fn first_of_many(gram: &str) -> Option<String> {
+    gram.split_once(' ').map(|(first, _)| first.to_owned())
 }
 
 fn checked(word: &str) -> Result<String, VocabularyError> {
@@ -347,18 +428,27 @@ fn misspelt(word: &str) -> Option<&'static str> {
     if word.len() > MAX_MISSPELT_BYTES || !word.is_ascii() || word.contains(' ') {
         return None;
     }
-    if word.strip_prefix("stop").is_some_and(|rest| BUILT_IN.run_on.contains(rest)) {
+    if word
+        .strip_prefix("stop")
+        .is_some_and(|rest| BUILT_IN.run_on.contains(rest))
+    {
         return Some("stop");
     }
     if is_nearly_unsubscribe(word) {
         return Some("unsubscribe");
     }
-    BUILT_IN.stretched.get(&squeezed(word)).copied().filter(|_| word != NOT_STRETCHED)
+    BUILT_IN
+        .stretched
+        .get(&squeezed(word))
+        .copied()
+        .filter(|_| word != NOT_STRETCHED)
 }
 
 /// Two slips of the finger at most; what is its own word ("unsubscribed") does not count.
 fn is_nearly_unsubscribe(word: &str) -> bool {
-    let other_word = ["ed", "er", "ers", "ing", "es", "bes"].iter().any(|ending| word.ends_with(ending));
+    let other_word = ["ed", "er", "ers", "ing", "es", "bes"]
+        .iter()
+        .any(|ending| word.ends_with(ending));
     (8..=14).contains(&word.len()) && word.starts_with('u') && !other_word && distance(word, "unsubscribe") <= 2
 }
 

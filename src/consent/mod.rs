@@ -110,10 +110,10 @@ struct Grammar {
 static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
     let mut lexicon = Lexicon::new();
     Grammar {
-        stopping: Phrases::compile(words::STOPPING, &mut lexicon),
-        refusing: Phrases::compile(words::REFUSING, &mut lexicon),
-        echoes: Phrases::compile(words::ECHOES, &mut lexicon),
-        signatures: Phrases::compile(words::SIGNATURES, &mut lexicon),
+        stopping: Phrases::compile(words::STOPPING.iter().copied(), &mut lexicon),
+        refusing: Phrases::compile(words::REFUSING.iter().copied(), &mut lexicon),
+        echoes: Phrases::compile(words::ECHOES.iter().copied(), &mut lexicon),
+        signatures: Phrases::compile(words::list(words::SIGNATURES), &mut lexicon),
         negators: lexicon.numbers(words::NEGATORS),
         between: lexicon.numbers(words::BETWEEN),
         playful: lexicon.numbers(words::PLAYFUL),
@@ -136,7 +136,12 @@ impl<'t> Words<'t> {
                     return None;
                 }
                 let code = (4..=6).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit());
-                tokens.push(Token { word, id: GRAMMAR.lexicon.id(word), ends: false, code });
+                tokens.push(Token {
+                    word,
+                    id: GRAMMAR.lexicon.id(word),
+                    ends: false,
+                    code,
+                });
             }
             if let Some(last) = tokens.last_mut() {
                 last.ends = true;
@@ -174,9 +179,16 @@ fn before_signature_rule(text: &str) -> &str {
 }
 
 fn stop_sign(text: &str) -> Option<Decision> {
-    let mut signs = text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '\u{fe0e}' | '\u{fe0f}')).peekable();
+    let mut signs = text
+        .chars()
+        .filter(|c| !c.is_whitespace() && !matches!(c, '\u{fe0e}' | '\u{fe0f}'))
+        .peekable();
     let only_signs = signs.peek().is_some() && signs.all(|c| c == STOP_SIGN);
-    only_signs.then_some(Decision { event: ConsentEvent::OptOut, tier: 2, keyword: Cow::Borrowed("\u{1f6d1}") })
+    only_signs.then_some(Decision {
+        event: ConsentEvent::OptOut,
+        tier: 2,
+        keyword: Cow::Borrowed("\u{1f6d1}"),
+    })
 }
 
 /// Whether this is how a phone spells out a reaction to one of our own texts: a word or an emoji, then the text quoted.
@@ -185,7 +197,7 @@ fn is_reaction(text: &str) -> bool {
         return false;
     };
     let before = normalise(text.get(..quote).unwrap_or_default());
-    words::REACTIONS.iter().any(|reaction| normalise(reaction) == before) || before.starts_with("reacted ")
+    words::list(words::REACTIONS).any(|reaction| normalise(reaction) == before) || before.starts_with("reacted ")
 }
 
 fn phrase(text: &str, tokens: &[Token<'_>], vocabulary: &Vocabulary) -> Option<Decision> {
@@ -205,20 +217,31 @@ fn phrase(text: &str, tokens: &[Token<'_>], vocabulary: &Vocabulary) -> Option<D
 
 fn by_phrase(matched: &[Token<'_>]) -> Decision {
     let words: Vec<&str> = matched.iter().map(|token| token.word).collect();
-    Decision { event: ConsentEvent::OptOut, tier: 3, keyword: Cow::Owned(words.join(" ")) }
+    Decision {
+        event: ConsentEvent::OptOut,
+        tier: 3,
+        keyword: Cow::Owned(words.join(" ")),
+    }
 }
 
 /// Whether a "don't" (want you to …) stands right before the word at `at`. "Why don't you" is no negation.
 fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
     let before = tokens.get(..at).unwrap_or_default();
-    let mut back = before.iter().rev().take_while(|token| !token.ends).skip_while(|token| has(&GRAMMAR.between, token));
+    let mut back = before
+        .iter()
+        .rev()
+        .take_while(|token| !token.ends)
+        .skip_while(|token| has(&GRAMMAR.between, token));
     let negated = back.next().is_some_and(|token| has(&GRAMMAR.negators, token));
     negated && back.next().is_none_or(|token| token.word != "why")
 }
 
 /// Whether the prohibition at `at` is told of somebody instead of asked for: "he doesn't text me".
 fn is_told(tokens: &[Token<'_>], at: usize) -> bool {
-    let before = at.checked_sub(1).and_then(|before| tokens.get(before)).filter(|token| !token.ends);
+    let before = at
+        .checked_sub(1)
+        .and_then(|before| tokens.get(before))
+        .filter(|token| !token.ends);
     before.is_some_and(|token| has(&GRAMMAR.told, token))
         && tokens.get(at).is_some_and(|token| has(&GRAMMAR.prohibitions, token))
 }
@@ -238,7 +261,7 @@ fn lone_sentence(text: &str, tokens: &[Token<'_>], vocabulary: &Vocabulary) -> O
     sentences().enumerate().find_map(|(number, sentence)| {
         let decision = vocabulary.fixed_only(sentence)?;
         let counts = number + 1 == last || shouted || decision.keyword != "stop";
-        counts.then(|| Decision { tier: 3, ..decision })
+        counts.then_some(Decision { tier: 3, ..decision })
     })
 }
 
@@ -248,6 +271,6 @@ fn unspaced(tokens: &[Token<'_>]) -> bool {
     if text.is_ascii() || text.chars().count() > MAX_UNSPACED_CHARS {
         return false;
     }
-    let holds = |list: &[&str]| list.iter().any(|phrase| text.contains(phrase));
+    let holds = |phrases| words::list(phrases).any(|phrase| text.contains(phrase));
     holds(words::UNSPACED) && !holds(words::UNSPACED_GUARDS)
 }

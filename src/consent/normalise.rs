@@ -29,7 +29,11 @@ pub(crate) fn fold_sentences(text: &str) -> String {
 }
 
 fn fold(text: &str, sentences: bool) -> String {
-    if text.is_ascii() { fold_ascii(text, sentences) } else { fold_unicode(text, sentences) }
+    if text.is_ascii() {
+        fold_ascii(text, sentences)
+    } else {
+        fold_unicode(text, sentences)
+    }
 }
 
 /// The short way: no table is needed, which is what keeps the receive path in well under a microsecond here.
@@ -49,9 +53,17 @@ pub(crate) fn fold_ascii(text: &str, sentences: bool) -> String {
 /// The long way. Marks are taken off in decomposed form, and what is left is composed again because Hangul and kana
 /// would otherwise come apart.
 pub(crate) fn fold_unicode(text: &str, sentences: bool) -> String {
-    let plain: String = text.chars().filter(|&c| !is_apostrophe(c)).nfkd().flat_map(char::to_lowercase).nfkd().collect();
+    let plain: String = text
+        .chars()
+        .filter(|&c| !is_apostrophe(c))
+        .nfkd()
+        .flat_map(char::to_lowercase)
+        .collect();
     let mut out = Folded::with_capacity(text.len(), sentences);
-    let mut chars = plain.chars().filter(|&c| !is_dropped(c)).peekable();
+    let mut chars = plain
+        .chars()
+        .filter(|&c| !is_dropped(c) && !is_apostrophe(c))
+        .peekable();
     while let Some(c) = chars.next() {
         match c {
             'ß' => ['s', 's'].into_iter().for_each(|s| out.letter(s)),
@@ -66,6 +78,9 @@ pub(crate) fn fold_unicode(text: &str, sentences: bool) -> String {
             _ => out.gap(c, chars.peek().is_some_and(|&next| is_word_char(next))),
         }
     }
+    if out.text.is_ascii() {
+        return out.text;
+    }
     out.text.nfc().collect()
 }
 
@@ -78,7 +93,11 @@ struct Folded {
 
 impl Folded {
     fn with_capacity(bytes: usize, sentences: bool) -> Self {
-        Self { text: String::with_capacity(bytes), pending: Gap::None, sentences }
+        Self {
+            text: String::with_capacity(bytes),
+            pending: Gap::None,
+            sentences,
+        }
     }
 
     fn letter(&mut self, c: char) {
@@ -128,7 +147,7 @@ fn is_apostrophe(c: char) -> bool {
 fn is_dropped(c: char) -> bool {
     matches!(
         c,
-        '\0' | '\'' | '`' | '\u{ad}' | '\u{300}'..='\u{36f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{640}' | '\u{6dd}' | '\u{70f}'
+        '\0' | '\u{ad}' | '\u{300}'..='\u{36f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{640}' | '\u{6dd}' | '\u{70f}'
             | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
             | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{110bd}' | '\u{110cd}'

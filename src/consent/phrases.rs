@@ -4,12 +4,39 @@
 //! know what the phrases mean.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::normalise::normalise;
-use super::words::CLASSES;
+use super::words::{CLASSES, list};
 
 /// How often a repeated element may match: enough for "all of your daily", small enough to bound backtracking.
 const MAX_REPEATS: usize = 4;
+
+/// Tables of our own words, looked up several times per word of every message. Nobody outside chooses their keys, so the
+/// standard hasher's defence against chosen keys is not needed.
+pub(crate) type Table<K, V> = HashMap<K, V, Fnv>;
+pub(crate) type Fnv = BuildHasherDefault<FnvHasher>;
+
+/// FNV-1a (draft-eastlake-fnv), for short words.
+pub(crate) struct FnvHasher(u64);
+
+impl Default for FnvHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for FnvHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
 
 /// One word of a text, or the mark of where its sentence ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,8 +81,17 @@ pub(crate) struct Pattern {
 impl Pattern {
     /// The words that a match can begin with: those of the elements up to the first that must be there.
     fn first_words(&self) -> Vec<u16> {
-        let optional = self.elements.iter().take_while(|element| element.times != Times::Once).count();
-        let mut words: Vec<u16> = self.elements.iter().take(optional + 1).flat_map(|e| e.set.words.iter().copied()).collect();
+        let optional = self
+            .elements
+            .iter()
+            .take_while(|element| element.times != Times::Once)
+            .count();
+        let mut words: Vec<u16> = self
+            .elements
+            .iter()
+            .take(optional + 1)
+            .flat_map(|e| e.set.words.iter().copied())
+            .collect();
         words.sort_unstable();
         words.dedup();
         words
@@ -65,8 +101,8 @@ impl Pattern {
 /// The words that patterns name, numbered.
 #[derive(Default, Debug)]
 pub(crate) struct Lexicon {
-    ids: HashMap<String, u16>,
-    classes: HashMap<&'static str, Vec<u16>>,
+    ids: Table<String, u16>,
+    classes: Table<&'static str, Vec<u16>>,
 }
 
 impl Lexicon {
@@ -74,15 +110,15 @@ impl Lexicon {
     pub(crate) fn new() -> Self {
         let mut lexicon = Self::default();
         for (name, words) in CLASSES {
-            let ids = words.iter().filter_map(|word| lexicon.intern(word)).collect();
+            let ids = list(words).filter_map(|word| lexicon.intern(word)).collect();
             lexicon.classes.insert(name, ids);
         }
         lexicon
     }
 
     /// The numbers of single words, sorted.
-    pub(crate) fn numbers(&mut self, words: &[&str]) -> Vec<u16> {
-        let mut ids: Vec<u16> = words.iter().filter_map(|word| self.intern(word)).collect();
+    pub(crate) fn numbers(&mut self, words: &'static str) -> Vec<u16> {
+        let mut ids: Vec<u16> = list(words).filter_map(|word| self.intern(word)).collect();
         ids.sort_unstable();
         ids
     }
@@ -112,9 +148,9 @@ pub(crate) struct Phrases {
 
 impl Phrases {
     /// Compiles patterns; one that cannot be read is left out, which a test rules out for the built-in ones.
-    pub(crate) fn compile(source: &[&'static str], lexicon: &mut Lexicon) -> Self {
+    pub(crate) fn compile(source: impl IntoIterator<Item = &'static str>, lexicon: &mut Lexicon) -> Self {
         let mut phrases = Self::default();
-        for pattern in source.iter().filter_map(|text| compile(text, lexicon)) {
+        for pattern in source.into_iter().filter_map(|text| compile(text, lexicon)) {
             let number = u16::try_from(phrases.patterns.len()).unwrap_or(u16::MAX);
             for word in pattern.first_words() {
                 phrases.enter(word, number);
@@ -148,9 +184,13 @@ impl Phrases {
         let before = at.checked_sub(1).and_then(|before| tokens.get(before));
         let starts_sentence = before.is_none_or(|before| before.ends);
         let rest = rest_of_sentence(tokens, at);
-        let patterns = numbers.iter().filter_map(|number| self.patterns.get(usize::from(*number)));
+        let patterns = numbers
+            .iter()
+            .filter_map(|number| self.patterns.get(usize::from(*number)));
         let candidates = patterns.filter(|pattern| starts_sentence || !pattern.anchored);
-        let length = candidates.filter_map(|pattern| matches(&pattern.elements, rest)).max()?;
+        let length = candidates
+            .filter_map(|pattern| matches(&pattern.elements, rest))
+            .max()?;
         rest.get(..length)
     }
 }
@@ -164,14 +204,17 @@ fn matches(elements: &[Element], rest: &[Token<'_>]) -> Option<usize> {
     let here = rest.first().is_some_and(|token| element.set.takes(token));
     match element.times {
         Times::Never if here => None,
-        Times::Never => taken(0),
         Times::Once if here => taken(1),
         Times::Once if element.set.end && rest.is_empty() => taken(0),
         Times::Once => None,
         Times::Perhaps if here => taken(1).or_else(|| taken(0)),
-        Times::Perhaps => taken(0),
+        Times::Never | Times::Perhaps => taken(0),
         Times::Often => {
-            let run = rest.iter().take(MAX_REPEATS).take_while(|token| element.set.takes(token)).count();
+            let run = rest
+                .iter()
+                .take(MAX_REPEATS)
+                .take_while(|token| element.set.takes(token))
+                .count();
             (0..=run).rev().find_map(taken)
         }
     }
@@ -180,7 +223,10 @@ fn matches(elements: &[Element], rest: &[Token<'_>]) -> Option<usize> {
 /// The words from `at` to the end of their sentence.
 fn rest_of_sentence<'a, 't>(tokens: &'a [Token<'t>], at: usize) -> &'a [Token<'t>] {
     let rest = tokens.get(at..).unwrap_or_default();
-    let length = rest.iter().position(|token| token.ends).map_or(rest.len(), |last| last + 1);
+    let length = rest
+        .iter()
+        .position(|token| token.ends)
+        .map_or(rest.len(), |last| last + 1);
     rest.get(..length).unwrap_or_default()
 }
 
@@ -200,7 +246,10 @@ fn compile(text: &'static str, lexicon: &mut Lexicon) -> Option<Pattern> {
             elements.push(element(part, lexicon)?);
         }
     }
-    elements.iter().any(|element| element.times == Times::Once).then_some(Pattern { anchored, elements })
+    elements
+        .iter()
+        .any(|element| element.times == Times::Once)
+        .then_some(Pattern { anchored, elements })
 }
 
 fn element(part: &'static str, lexicon: &mut Lexicon) -> Option<Element> {

@@ -20,192 +20,644 @@ pub(crate) enum Strength {
 pub(crate) struct Group {
     pub(crate) event: ConsentEvent,
     pub(crate) strength: Strength,
-    pub(crate) words: &'static [&'static str],
+    /// Separated by commas and line ends; read with [`list`].
+    pub(crate) words: &'static str,
 }
 
-const fn group(event: ConsentEvent, strength: Strength, words: &'static [&'static str]) -> Group {
+const fn group(event: ConsentEvent, strength: Strength, words: &'static str) -> Group {
     Group { event, strength, words }
 }
 
+/// The entries of a list that is written with commas.
+pub(crate) fn list(words: &'static str) -> impl Iterator<Item = &'static str> {
+    words.split([',', '\n']).map(str::trim).filter(|word| !word.is_empty())
+}
+
+/// All keywords. Where two groups name a word, the first decides.
 pub(crate) const KEYWORDS: &[Group] = &[
     // 47 CFR 64.1200(a)(10); CTIA Messaging Principles 5.1.3; Twilio, Telnyx, Plivo, AWS default lists.
-    group(OptOut, Strength::Fixed, &["stop", "stopall", "stop all", "unsubscribe", "unsubscribe all", "opt out", "optout", "opt-out all", "optoutall"]),
-    group(OptOut, Strength::Weak, &["cancel", "end", "quit", "revoke"]),
+    group(
+        OptOut,
+        Strength::Fixed,
+        "
+        stop, stopall, stop all, unsubscribe, unsubscribe all, opt out, optout, opt-out all,
+        optoutall",
+    ),
+    group(OptOut, Strength::Weak, "cancel, end, quit, revoke"),
     // Plivo UNSUB (and Brevo for Norway); old footers; spellings of "unsubscribe" in two words.
-    group(OptOut, Strength::Strong, &["unsub", "un subscribe", "unsubs", "stop sms", "stop text", "stop texts", "stop mms", "stop promo", "stop promos", "opted out", "opting out", "cancel all", "end all", "quit all"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        unsub, un subscribe, unsubs, stop sms, stop text, stop texts, stop mms, stop promo,
+        stop promos, opted out, opting out, cancel all, end all, quit all",
+    ),
     // AWS REMOVE and TD; EXIT, CEASE: pleaded as revocations in 2025 complaints.
-    group(OptOut, Strength::Weak, &["remove", "td", "exit", "cease", "cease and desist", "desist", "discontinue"]),
+    group(
+        OptOut,
+        Strength::Weak,
+        "remove, td, exit, cease, cease and desist, desist, discontinue",
+    ),
     // Canada: mandatory on short codes (CWTA); Twilio Proxy adds the other spellings.
-    group(OptOut, Strength::Fixed, &["arrêt", "arrête", "arrett"]),
+    group(OptOut, Strength::Fixed, "arrêt, arrête, arrett"),
     // French; "STOP PUB" and "STOP SMS" stand in French footers.
-    group(OptOut, Strength::Strong, &["arrêts", "arrêtez", "arrêter", "désabonner", "désabonnez", "désabonnement", "désabonne", "désabonnez moi", "désabonne moi", "me désabonner", "se désabonner", "désinscrire", "désinscription", "désinscrivez moi", "désinscris moi", "me désinscrire", "stop pub", "stopsms", "stoppub"]),
-    group(OptOut, Strength::Weak, &["annuler", "annule", "annulez", "résilier", "fin", "terminer", "supprimer", "supprimez", "ça suffit"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        arrêts, arrêtez, arrêter, désabonner, désabonnez, désabonnement, désabonne, désabonnez moi,
+        désabonne moi, me désabonner, se désabonner, désinscrire, désinscription, désinscrivez moi,
+        désinscris moi, me désinscrire, stop pub, stopsms, stoppub",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "annuler, annule, annulez, résilier, fin, terminer, supprimer, supprimez, ça suffit",
+    ),
     // Spanish. BAJA is customary in Spain and Latin America.
-    group(OptOut, Strength::Strong, &["dar de baja", "darme de baja", "dame de baja", "deme de baja", "denme de baja", "darse de baja", "de baja", "baja sms", "desuscribir", "desuscribirme", "desuscribirse", "desuscríbeme", "desuscripción", "desinscribir", "desinscribirme", "cancelar suscripción", "anular suscripción", "cancelar mensajes"]),
-    group(OptOut, Strength::Weak, &["baja", "parar", "pare", "paren", "para", "detener", "detenga", "detengan", "detente", "deten", "alto", "cancelar", "cancela", "cancele", "cancelen", "anular", "salir", "terminar", "finalizar", "basta", "basta ya", "no más", "eliminar", "elimíname", "quitar", "quítame", "bórrame", "borrar", "desactivar", "desistir"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        dar de baja, darme de baja, dame de baja, deme de baja, denme de baja, darse de baja,
+        de baja, baja sms, desuscribir, desuscribirme, desuscribirse, desuscríbeme, desuscripción,
+        desinscribir, desinscribirme, cancelar suscripción, anular suscripción, cancelar mensajes",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        baja, parar, pare, paren, para, detener, detenga, detengan, detente, deten, alto, cancelar,
+        cancela, cancele, cancelen, anular, salir, terminar, finalizar, basta, basta ya, no más,
+        eliminar, elimíname, quitar, quítame, bórrame, borrar, desactivar, desistir",
+    ),
     // German.
-    group(OptOut, Strength::Strong, &["stopp", "abmelden", "abmeldung", "abbestellen", "austragen", "abmelden bitte", "newsletter abmelden"]),
-    group(OptOut, Strength::Weak, &["stoppen", "stoppt", "kündigen", "kündigung", "beenden", "ende", "aufhören", "aufhoeren", "löschen", "abbrechen", "schluss", "widerruf"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "stopp, abmelden, abmeldung, abbestellen, austragen, abmelden bitte, newsletter abmelden",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        stoppen, stoppt, kündigen, kündigung, beenden, ende, aufhören, aufhoeren, löschen, abbrechen,
+        schluss, widerruf",
+    ),
     // Italian. "fine" is left out: it is English for "all right".
-    group(OptOut, Strength::Strong, &["disiscrivi", "disiscrivimi", "disiscrivere", "disiscrizione", "disiscrivermi", "disiscrivetemi", "cancellami", "cancellatemi", "rimuovimi", "basta sms"]),
-    group(OptOut, Strength::Weak, &["cancella", "cancellare", "cancellazione", "annulla", "annullare", "ferma", "fermare", "fermate", "fermati", "smetti", "smettila", "smettetela", "rimuovi", "revoca", "disdetta", "esci", "arresta", "interrompi"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        disiscrivi, disiscrivimi, disiscrivere, disiscrizione, disiscrivermi, disiscrivetemi,
+        cancellami, cancellatemi, rimuovimi, basta sms",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        cancella, cancellare, cancellazione, annulla, annullare, ferma, fermare, fermate, fermati,
+        smetti, smettila, smettetela, rimuovi, revoca, disdetta, esci, arresta, interrompi",
+    ),
     // Portuguese.
-    group(OptOut, Strength::Strong, &["descadastrar", "descadastre", "descadastro", "descadastra", "me descadastre", "desinscrever", "desinscreva", "cancelar inscrição", "cancelar assinatura", "sair da lista", "desinscrição", "cancelar sms"]),
-    group(OptOut, Strength::Weak, &["sair", "remover", "remova", "me remova", "fim", "encerrar", "desativar", "excluir", "chega", "interromper", "cancelamento"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        descadastrar, descadastre, descadastro, descadastra, me descadastre, desinscrever,
+        desinscreva, cancelar inscrição, cancelar assinatura, sair da lista, desinscrição,
+        cancelar sms",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        sair, remover, remova, me remova, fim, encerrar, desativar, excluir, chega, interromper,
+        cancelamento",
+    ),
     // Dutch and Afrikaans.
-    group(OptOut, Strength::Strong, &["afmelden", "afmelding", "meld af", "meld mij af", "uitschrijven", "uitschrijving", "schrijf me uit", "schrijf mij uit", "teken uit"]),
-    group(OptOut, Strength::Weak, &["opzeggen", "annuleren", "annuleer", "beëindigen", "einde", "stoppen maar", "verwijderen", "verwijder", "kanselleer"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        afmelden, afmelding, meld af, meld mij af, uitschrijven, uitschrijving, schrijf me uit,
+        schrijf mij uit, teken uit",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        opzeggen, annuleren, annuleer, beëindigen, einde, stoppen maar, verwijderen, verwijder,
+        kanselleer",
+    ),
     // Swedish, Danish, Norwegian, Finnish, Icelandic. Finnish "peru" is left out: it is a country.
-    group(OptOut, Strength::Strong, &["afmeld", "frameld", "framelding", "avmeld", "avmelding", "meld av", "meld meg av", "meld mig fra", "avregistrera", "avregistrer", "avprenumerera", "avanmäl", "avanmälan", "afskrá", "afskráning", "stoppa", "lopeta"]),
-    group(OptOut, Strength::Weak, &["avsluta", "avslutt", "afslut", "avbryt", "avbestill", "avbeställ", "sluta", "slutt", "lopetus", "lopettaa", "peruuta", "poista", "poistu", "hætta", "ophør", "opphør", "säg upp"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        afmeld, frameld, framelding, avmeld, avmelding, meld av, meld meg av, meld mig fra,
+        avregistrera, avregistrer, avprenumerera, avanmäl, avanmälan, afskrá, afskráning, stoppa,
+        lopeta",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        avsluta, avslutt, afslut, avbryt, avbestill, avbeställ, sluta, slutt, lopetus, lopettaa,
+        peruuta, poista, poistu, hætta, ophør, opphør, säg upp",
+    ),
     // Polish, Czech, Slovak, Hungarian, Romanian, and the South Slavic and Baltic languages in Latin letters.
-    group(OptOut, Strength::Strong, &["wypisz", "wypisz mnie", "wypisuję się", "wypisać", "rezygnuję", "rezygnacja", "odhlásit", "odhlásit se", "odhlas", "odhlaste", "odhlásiť", "odhlásiť sa", "odhlášení", "leiratkozás", "leiratkozom", "leiratkozni", "leiratkozik", "dezabonare", "dezabonează", "dezabonați", "dezabonează mă", "dezabonez", "odjava", "odjavi", "odjavi se", "odjavite me", "atsisakau", "atrakstīties", "loobu"]),
-    group(OptOut, Strength::Weak, &["zatrzymaj", "przestań", "koniec", "anuluj", "anulować", "usuń", "zrezygnuj", "zrušit", "zruš", "zrušiť", "konec", "ukončit", "ukončiť", "přestaňte", "zastavit", "zastaviť", "megállj", "állj", "törlés", "törölj", "lemondás", "lemondom", "oprește", "opriți", "oprire", "anulează", "anulare", "renunț", "zaustavi", "prekini", "prestani", "otkaži", "ustavi", "stabdyti", "nebenoriu", "apturēt", "lõpeta", "peata"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        wypisz, wypisz mnie, wypisuję się, wypisać, rezygnuję, rezygnacja, odhlásit, odhlásit se,
+        odhlas, odhlaste, odhlásiť, odhlásiť sa, odhlášení, leiratkozás, leiratkozom, leiratkozni,
+        leiratkozik, dezabonare, dezabonează, dezabonați, dezabonează mă, dezabonez, odjava, odjavi,
+        odjavi se, odjavite me, atsisakau, atrakstīties, loobu",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        zatrzymaj, przestań, koniec, anuluj, anulować, usuń, zrezygnuj, zrušit, zruš, zrušiť, konec,
+        ukončit, ukončiť, přestaňte, zastavit, zastaviť, megállj, állj, törlés, törölj, lemondás,
+        lemondom, oprește, opriți, oprire, anulează, anulare, renunț, zaustavi, prekini, prestani,
+        otkaži, ustavi, stabdyti, nebenoriu, apturēt, lõpeta, peata",
+    ),
     // Turkish. RET is what Turkish footers ask for.
-    group(OptOut, Strength::Strong, &["abonelikten çık", "aboneliği iptal et", "aboneliğimi iptal et", "listeden çık", "sms istemiyorum", "mesaj istemiyorum"]),
-    group(OptOut, Strength::Weak, &["iptal", "iptal et", "dur", "durdur", "durdurun", "ret", "çık", "çıkış", "istemiyorum"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        abonelikten çık, aboneliği iptal et, aboneliğimi iptal et, listeden çık, sms istemiyorum,
+        mesaj istemiyorum",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "iptal, iptal et, dur, durdur, durdurun, ret, çık, çıkış, istemiyorum",
+    ),
     // Greek.
-    group(OptOut, Strength::Strong, &["στοπ", "απεγγραφή", "διαγραφή", "κατάργηση εγγραφής"]),
-    group(OptOut, Strength::Weak, &["σταμάτα", "σταματήστε", "ακύρωση", "διακοπή", "τέλος", "έξοδος"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "στοπ, απεγγραφή, διαγραφή, κατάργηση εγγραφής",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "σταμάτα, σταματήστε, ακύρωση, διακοπή, τέλος, έξοδος",
+    ),
     // Russian, Ukrainian, Bulgarian, Serbian, Macedonian.
-    group(OptOut, Strength::Strong, &["стоп", "отписаться", "отписка", "отпишите", "отпишите меня", "отпиши", "отпиши меня", "отписать", "отпишись", "отписываюсь", "відписатися", "відписка", "відпишіть", "відпишіть мене", "відписати", "отписване", "отпиши ме", "одјава", "одјави", "отказаться от рассылки", "отключить рассылку"]),
-    group(OptOut, Strength::Weak, &["отмена", "отменить", "хватит", "прекратить", "прекратите", "прекрати", "остановить", "остановите", "удалить", "удалите", "отказ", "отказаться", "отключить", "отключите", "скасувати", "зупинити", "зупиніть", "припинити", "припиніть", "відмова", "відмовитися", "досить", "спри", "спрете", "престани", "заустави"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        стоп, отписаться, отписка, отпишите, отпишите меня, отпиши, отпиши меня, отписать, отпишись,
+        отписываюсь, відписатися, відписка, відпишіть, відпишіть мене, відписати, отписване,
+        отпиши ме, одјава, одјави, отказаться от рассылки, отключить рассылку",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        отмена, отменить, хватит, прекратить, прекратите, прекрати, остановить, остановите, удалить,
+        удалите, отказ, отказаться, отключить, отключите, скасувати, зупинити, зупиніть, припинити,
+        припиніть, відмова, відмовитися, досить, спри, спрете, престани, заустави",
+    ),
     // Arabic, with and without hamza, Persian, Urdu.
-    group(OptOut, Strength::Strong, &["إلغاء الاشتراك", "الغاء الاشتراك", "إلغاء اشتراك", "الغاء اشتراك", "ألغ الاشتراك", "الغي الاشتراك", "إيقاف الرسائل", "ايقاف الرسائل", "أوقف الرسائل", "اوقف الرسائل", "أوقفوا الرسائل", "اوقفوا الرسائل", "لغو اشتراک", "ستوب"]),
-    group(OptOut, Strength::Weak, &["إيقاف", "ايقاف", "توقف", "توقفوا", "قف", "أوقف", "اوقف", "أوقفوا", "اوقفوا", "وقف", "إلغاء", "الغاء", "إنهاء", "انهاء", "حذف", "كفى", "لغو", "قطع", "بند", "بند کرو", "بند کریں", "روکو", "روکیں", "ختم"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        إلغاء الاشتراك, الغاء الاشتراك, إلغاء اشتراك, الغاء اشتراك, ألغ الاشتراك, الغي الاشتراك,
+        إيقاف الرسائل, ايقاف الرسائل, أوقف الرسائل, اوقف الرسائل, أوقفوا الرسائل, اوقفوا الرسائل,
+        لغو اشتراک, ستوب",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        إيقاف, ايقاف, توقف, توقفوا, قف, أوقف, اوقف, أوقفوا, اوقفوا, وقف, إلغاء, الغاء, إنهاء, انهاء,
+        حذف, كفى, لغو, قطع, بند, بند کرو, بند کریں, روکو, روکیں, ختم",
+    ),
     // Hebrew: הסר is what Israeli footers ask for.
-    group(OptOut, Strength::Strong, &["הסר", "הסרה", "הסירו", "הסירו אותי", "הסר אותי", "תסירו אותי", "להסרה", "להסיר", "הסירני", "הסר אותי מהרשימה"]),
-    group(OptOut, Strength::Weak, &["עצור", "עצרו", "די", "הפסק", "הפסיקו", "תפסיקו", "תפסיק", "בטל", "ביטול", "סטופ"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "הסר, הסרה, הסירו, הסירו אותי, הסר אותי, תסירו אותי, להסרה, להסיר, הסירני, הסר אותי מהרשימה",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "עצור, עצרו, די, הפסק, הפסיקו, תפסיקו, תפסיק, בטל, ביטול, סטופ",
+    ),
     // Hindi, Marathi, Bengali, Tamil, Telugu, Gujarati, Punjabi; Hindi in Latin letters.
-    group(OptOut, Strength::Strong, &["बंद करो", "बंद करें", "बंद करे", "बंद कीजिए", "बंद कर दो", "बन्द करो", "बन्द करें", "रोकें", "रोको", "रोकिए", "रोक दो", "स्टॉप", "सदस्यता समाप्त करें", "सदस्यता रद्द करें", "संदेश बंद करें", "मैसेज बंद करो", "थांबवा", "बंद करा", "বন্ধ করুন", "বন্ধ করো", "বন্ধ কর", "স্টপ", "நிறுத்து", "நிறுத்தவும்", "ఆపు", "ఆపండి", "બંધ કરો", "ਬੰਦ ਕਰੋ", "band karo", "bandh karo", "band kar do", "msg band karo", "message band karo", "sms band karo"]),
-    group(OptOut, Strength::Weak, &["बंद", "बन्द", "रद्द करें", "रद्द", "বন্ধ", "থামুন", "થોભો", "ਬੰਦ", "ruko"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        बंद करो, बंद करें, बंद करे, बंद कीजिए, बंद कर दो, बन्द करो, बन्द करें, रोकें, रोको, रोकिए,
+        रोक दो, स्टॉप, सदस्यता समाप्त करें, सदस्यता रद्द करें, संदेश बंद करें, मैसेज बंद करो, थांबवा,
+        बंद करा, বন্ধ করুন, বন্ধ করো, বন্ধ কর, স্টপ, நிறுத்து, நிறுத்தவும், ఆపు, ఆపండి, બંધ કરો,
+        ਬੰਦ ਕਰੋ, band karo, bandh karo, band kar do, msg band karo, message band karo, sms band karo",
+    ),
+    group(OptOut, Strength::Weak, "बंद, बन्द, रद्द करें, रद्द, বন্ধ, থামুন, થોભો, ਬੰਦ, ruko"),
     // Thai, Vietnamese, Indonesian and Malay, Filipino, Swahili.
-    group(OptOut, Strength::Strong, &["ยกเลิก", "หยุดส่ง", "ยกเลิกรับข้อความ", "ยกเลิกรับข่าวสาร", "ยกเลิกการสมัคร", "เลิกรับ", "หยุดส่งข้อความ", "hủy đăng ký", "huỷ đăng ký", "hủy tin nhắn", "từ chối", "ngừng gửi", "dừng gửi", "berhenti", "berhenti langganan", "berhenti berlangganan", "batal langganan", "unreg", "henti", "hentikan", "itigil", "ihinto"]),
-    group(OptOut, Strength::Weak, &["หยุด", "เลิก", "hủy", "huỷ", "dừng", "dừng lại", "ngừng", "thôi", "batal", "batalkan", "keluar", "tamat", "stopkan", "tigil", "hinto", "tama na", "simama", "sitisha", "komesha", "ondoa"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        ยกเลิก, หยุดส่ง, ยกเลิกรับข้อความ, ยกเลิกรับข่าวสาร, ยกเลิกการสมัคร, เลิกรับ, หยุดส่งข้อความ,
+        hủy đăng ký, huỷ đăng ký, hủy tin nhắn, từ chối, ngừng gửi, dừng gửi, berhenti,
+        berhenti langganan, berhenti berlangganan, batal langganan, unreg, henti, hentikan, itigil,
+        ihinto",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        หยุด, เลิก, hủy, huỷ, dừng, dừng lại, ngừng, thôi, batal, batalkan, keluar, tamat, stopkan,
+        tigil, hinto, tama na, simama, sitisha, komesha, ondoa",
+    ),
     // Chinese (退订 and TD are what Chinese footers ask for), Japanese, Korean.
-    group(OptOut, Strength::Strong, &["退订", "退訂", "取消订阅", "取消訂閱", "拒收", "停止发送", "停止發送", "停发", "不再接收", "不要再发", "不要再发了", "别再发", "别再发了", "别发了", "不要再發", "別再發", "配信停止", "配信を停止", "配信解除", "配信不要", "登録解除", "購読解除", "購読停止", "受信拒否", "退会", "送らないで", "수신거부", "수신 거부", "무료거부", "무료수신거부", "구독취소", "구독 취소", "구독해지", "수신중단"]),
-    group(OptOut, Strength::Weak, &["停止", "停", "取消", "退出", "结束", "結束", "终止", "終止", "解除", "解約", "中止", "終了", "やめて", "止めて", "ストップ", "キャンセル", "중지", "정지", "해지", "취소", "그만", "중단", "거부", "스톱", "스탑", "멈춰"]),
+    group(
+        OptOut,
+        Strength::Strong,
+        "
+        退订, 退訂, 取消订阅, 取消訂閱, 拒收, 停止发送, 停止發送, 停发, 不再接收, 不要再发,
+        不要再发了, 别再发, 别再发了, 别发了, 不要再發, 別再發, 配信停止, 配信を停止, 配信解除,
+        配信不要, 登録解除, 購読解除, 購読停止, 受信拒否, 退会, 送らないで, 수신거부, 수신 거부,
+        무료거부, 무료수신거부, 구독취소, 구독 취소, 구독해지, 수신중단",
+    ),
+    group(
+        OptOut,
+        Strength::Weak,
+        "
+        停止, 停, 取消, 退出, 结束, 結束, 终止, 終止, 解除, 解約, 中止, 終了, やめて, 止めて,
+        ストップ, キャンセル, 중지, 정지, 해지, 취소, 그만, 중단, 거부, 스톱, 스탑, 멈춰",
+    ),
     // Opt-in: Twilio, Telnyx and Plivo defaults; Adobe SUBSCRIBE. YES and GO answer other questions too: not built in.
-    group(OptIn, Strength::Fixed, &["start", "unstop", "startall", "start all", "un stop"]),
-    group(OptIn, Strength::Weak, &["subscribe", "resubscribe", "re subscribe", "opt in", "optin", "opt back in", "resume", "unstopall", "unstop all"]),
-    group(OptIn, Strength::Weak, &["alta", "dar de alta", "darme de alta", "iniciar", "comenzar", "empezar", "reanudar", "suscribir", "suscribirme", "suscribirse", "suscríbeme", "démarrer", "reprendre", "réabonner", "s'abonner", "m'abonner", "anmelden", "abonnieren", "starten", "iscrivi", "iscrivimi", "inscrever", "começar", "aanmelden", "tilmeld", "påmeld", "starta", "aloita", "zapisz", "přihlásit", "feliratkozás", "abonare", "başlat", "έναρξη", "старт", "подписаться", "підписатися", "ابدأ", "ابدا", "بدء", "اشتراك", "התחל", "हां शुरू करें", "शुरू", "शुरू करें", "เริ่ม", "สมัคร", "đăng ký", "bắt đầu", "mulai", "daftar", "订阅", "訂閱", "开始", "開始", "配信開始", "再開", "시작", "수신동의"]),
+    group(OptIn, Strength::Fixed, "start, unstop, startall, start all, un stop"),
+    group(
+        OptIn,
+        Strength::Weak,
+        "
+        subscribe, resubscribe, re subscribe, opt in, optin, opt back in, resume, unstopall,
+        unstop all",
+    ),
+    group(
+        OptIn,
+        Strength::Weak,
+        "
+        alta, dar de alta, darme de alta, iniciar, comenzar, empezar, reanudar, suscribir,
+        suscribirme, suscribirse, suscríbeme, démarrer, reprendre, réabonner, s'abonner, m'abonner,
+        anmelden, abonnieren, starten, iscrivi, iscrivimi, inscrever, começar, aanmelden, tilmeld,
+        påmeld, starta, aloita, zapisz, přihlásit, feliratkozás, abonare, başlat, έναρξη, старт,
+        подписаться, підписатися, ابدأ, ابدا, بدء, اشتراك, התחל, हां शुरू करें, शुरू, शुरू करें,
+        เริ่ม, สมัคร, đăng ký, bắt đầu, mulai, daftar, 订阅, 訂閱, 开始, 開始, 配信開始, 再開, 시작,
+        수신동의",
+    ),
     // Help: CTIA (HELP, INFO); Canada (HELP, AIDE, INFO).
-    group(Help, Strength::Fixed, &["help", "aide"]),
-    group(Help, Strength::Weak, &["info", "infos", "ayuda", "información", "hilfe", "aiuto", "ajuda", "ajutor", "hulp", "hjälp", "hjelp", "hjælp", "apua", "pomoc", "pomoč", "segítség", "súgó", "yardım", "βοήθεια", "помощь", "справка", "допомога", "помощ", "مساعدة", "راهنما", "مدد", "עזרה", "मदद", "सहायता", "সাহায্য", "உதவி", "ช่วยเหลือ", "trợ giúp", "bantuan", "tulong", "msaada", "帮助", "幫助", "ヘルプ", "도움말", "도움"]),
+    group(Help, Strength::Fixed, "help, aide"),
+    group(
+        Help,
+        Strength::Weak,
+        "
+        info, infos, ayuda, información, hilfe, aiuto, ajuda, ajutor, hulp, hjälp, hjelp, hjælp,
+        apua, pomoc, pomoč, segítség, súgó, yardım, βοήθεια, помощь, справка, допомога, помощ,
+        مساعدة, راهنما, مدد, עזרה, मदद, सहायता, সাহায্য, உதவி, ช่วยเหลือ, trợ giúp, bantuan, tulong,
+        msaada, 帮助, 幫助, ヘルプ, 도움말, 도움",
+    ),
 ];
 
 /// Keywords in scripts without spaces carry politeness inside the word: taken off either end before the lookup.
-pub(crate) const AFFIXES: &[&str] = &[
-    "请", "請", "帮我", "幫我", "我要", "谢谢", "謝謝", "了", "吧", "短信", "簡訊", "してください", "して下さい", "お願いします", "をお願いします", "を希望します", "希望", "します", "ください", "下さい", "해주세요",
-    "해줘", "하세요", "합니다", "부탁드립니다", "ครับ", "ค่ะ", "คะ", "ด้วย", "ช่วย", "กรุณา", "ขอ",
-];
+pub(crate) const AFFIXES: &str = "
+    请, 請, 帮我, 幫我, 我要, 谢谢, 謝謝, 了, 吧, 短信, 簡訊, してください, して下さい, お願いします,
+    をお願いします, を希望します, 希望, します, ください, 下さい, 해주세요, 해줘, 하세요, 합니다,
+    부탁드립니다, ครับ, ค่ะ, คะ, ด้วย, ช่วย, กรุณา, ขอ";
 
 /// The same languages, inside a longer text: the messages are the object.
-pub(crate) const UNSPACED: &[&str] = &[
-    "退订", "退訂", "取消订阅", "取消訂閱", "不要再发", "别再发", "别发了", "不要给我发", "别给我发", "不要再给我发", "别再给我发", "停止发", "停止發", "不想收到", "不想再收到", "不要發", "不要再發", "別再發", "拒收", "不再接收", "请勿再发", "请不要发",
-    "配信停止", "配信を停止", "配信をやめ", "配信を止め", "送らないで", "送信しないで", "送ってこないで", "連絡しないで", "メッセージを止め", "メールを止め", "登録解除", "購読を解除",
-    "수신거부", "보내지마", "그만보내", "문자보내지", "연락하지마", "문자그만", "보내지말", "받고싶지않", "메시지중단", "구독취소", "เลิกส่ง", "หยุดส่ง", "อย่าส่ง", "ไม่ต้องส่ง", "ไม่ต้องการรับ", "ไม่อยากรับ", "ไม่รับข้อความ", "ยกเลิกรับ", "ยกเลิกการรับ",
-];
+pub(crate) const UNSPACED: &str = "
+    退订, 退訂, 取消订阅, 取消訂閱, 不要再发, 别再发, 别发了, 不要给我发, 别给我发, 不要再给我发,
+    别再给我发, 停止发, 停止發, 不想收到, 不想再收到, 不要發, 不要再發, 別再發, 拒收, 不再接收,
+    请勿再发, 请不要发, 配信停止, 配信を停止, 配信をやめ, 配信を止め, 送らないで, 送信しないで,
+    送ってこないで, 連絡しないで, メッセージを止め, メールを止め, 登録解除, 購読を解除, 수신거부,
+    보내지마, 그만보내, 문자보내지, 연락하지마, 문자그만, 보내지말, 받고싶지않, 메시지중단, 구독취소,
+    เลิกส่ง, หยุดส่ง, อย่าส่ง, ไม่ต้องส่ง, ไม่ต้องการรับ, ไม่อยากรับ, ไม่รับข้อความ, ยกเลิกรับ,
+    ยกเลิกการรับ";
 
 /// What makes of [`UNSPACED`] an instruction or its opposite.
-pub(crate) const UNSPACED_GUARDS: &[&str] = &["回复", "回覆", "回td", "回t", "返信", "답장", "회신", "ตอบกลับ", "พิมพ์", "不退订", "不要退订", "别退订", "不是退订", "已退订", "不要停止", "別停", "别停"];
+pub(crate) const UNSPACED_GUARDS: &str = "
+    回复, 回覆, 回td, 回t, 返信, 답장, 회신, ตอบกลับ, พิมพ์, 不退订, 不要退订, 别退订, 不是退订,
+    已退订, 不要停止, 別停, 别停";
 
 /// Typing errors of "stop", "unsubscribe", "cancel" and "opt out" that are no words of their own (Klaviyo and Braze name
 /// SOTP, STPO, STOPPPP). Repeated letters and slips inside "unsubscribe" are recognised by rule.
-pub(crate) const MISSPELLINGS: &[(&str, &[&str])] = &[
-    ("stop", &["sotp", "stpo", "tsop", "tosp", "stp", "stopo", "stopl", "stoip", "stiop", "srop", "styop", "sytop", "stpop", "sotop", "stop0", "st0p", "sto", "stopr", "stopt", "atsop", "dtop", "stpp", "stopm"]),
-    ("unsubscribe", &["unscribe", "unsuscribe", "unsubcribe", "unsubsribe", "unsuscrib", "unsubscrible", "umsubscribe", "insubscribe", "unsunscribe", "onsubscribe"]),
-    ("opt out", &["opt ou", "optuot", "otpout", "opout", "op out", "opt oit", "opt iut", "opt oyt", "opt ot", "obt out", "otp out", "opt put out"]),
-    ("cancel", &["cancle", "cansel", "cancal", "canel", "cancell"]),
-    ("quit", &["qiut", "qyit", "quti"]),
-    ("remove", &["remvoe", "reomve"]),
+pub(crate) const MISSPELLINGS: &[(&str, &str)] = &[
+    (
+        "stop",
+        "
+        sotp, stpo, tsop, tosp, stp, stopo, stopl, stoip, stiop, srop, styop, sytop, stpop, sotop,
+        stop0, st0p, sto, stopr, stopt, atsop, dtop, stpp, stopm",
+    ),
+    (
+        "unsubscribe",
+        "
+        unscribe, unsuscribe, unsubcribe, unsubsribe, unsuscrib, unsubscrible, umsubscribe,
+        insubscribe, unsunscribe, onsubscribe",
+    ),
+    (
+        "opt out",
+        "
+        opt ou, optuot, otpout, opout, op out, opt oit, opt iut, opt oyt, opt ot, obt out, otp out,
+        opt put out",
+    ),
+    ("cancel", "cancle, cansel, cancal, canel, cancell"),
+    ("quit", "qiut, qyit, quti"),
+    ("remove", "remvoe, reomve"),
 ];
 
 /// What follows "stop" when it is typed without the space, as in old footers.
-pub(crate) const RUN_ON: &[&str] = &[
-    "2end", "2stop", "2quit", "2cancel", "2optout", "2unsubscribe", "toend", "tostop", "toquit", "tocancel", "tooptout", "now", "please", "pls", "plz",
-    "it", "this", "all", "sms", "text", "texts", "texting", "textingme", "textme", "msg", "msgs", "messages", "messaging", "messagingme", "sending", "spam",
-    "calling", "callingme", "thanks", "thankyou", "thx", "stop", "ads", "promo", "marketing",
-];
+pub(crate) const RUN_ON: &str = "
+    2end, 2stop, 2quit, 2cancel, 2optout, 2unsubscribe, toend, tostop, toquit, tocancel, tooptout,
+    now, please, pls, plz, it, this, all, sms, text, texts, texting, textingme, textme, msg, msgs,
+    messages, messaging, messagingme, sending, spam, calling, callingme, thanks, thankyou, thx, stop,
+    ads, promo, marketing";
 
 /// Words that add nothing to a keyword: politeness, in any language. Allowed around every keyword.
-pub(crate) const POLITE: &[&str] = &[
-    "please", "pls", "plz", "plse", "plss", "pleas", "pleasee", "plese", "plez", "pleaseee", "kindly", "thanks", "thank you", "thank u", "thankyou", "thx", "thnx", "tks", "ty", "tnx", "tysm", "cheers", "now", "many thanks", "thanks you",
-    "por favor", "porfavor", "porfa", "gracias", "muchas gracias", "merci", "merci beaucoup", "svp", "s'il vous plaît", "s il vous plaît", "s'il te plaît", "s il te plaît", "s'il vous plait merci", "bitte", "danke", "vielen dank",
-    "bitte sehr", "per favore", "per piacere", "grazie", "grazie mille", "obrigado", "obrigada", "por gentileza", "alsjeblieft", "alstublieft", "aub", "bedankt", "dank je", "dank u", "graag", "tack", "tak", "takk",
-    "venligst", "vennligst", "vær så snill", "kiitos", "proszę", "dziękuję", "prosím", "děkuji", "ďakujem", "kérem", "köszönöm", "vă rog", "mulțumesc", "hvala", "molim", "lütfen", "teşekkürler", "παρακαλώ",
-    "ευχαριστώ", "пожалуйста", "спасибо", "будь ласка", "дякую", "моля", "من فضلك", "من فضلكم", "لو سمحت", "شكرا", "رجاء", "لطفا", "בבקשה", "תודה", "कृपया", "धन्यवाद", "प्लीज", "দয়া করে", "tolong",
-    "terima kasih", "mohon", "xin", "vui lòng", "cảm ơn", "làm ơn", "po", "salamat", "tafadhali", "asante", "ครับ", "ค่ะ", "คะ", "ด้วย", "请", "谢谢", "請", "謝謝", "お願いします", "부탁드립니다", "감사합니다", "ji",
-];
+pub(crate) const POLITE: &str = "
+    please, pls, plz, plse, plss, pleas, pleasee, plese, plez, pleaseee, kindly, thanks, thank you,
+    thank u, thankyou, thx, thnx, tks, ty, tnx, tysm, cheers, now, many thanks, thanks you,
+    por favor, porfavor, porfa, gracias, muchas gracias, merci, merci beaucoup, svp, s'il vous plaît,
+    s il vous plaît, s'il te plaît, s il te plaît, s'il vous plait merci, bitte, danke, vielen dank,
+    bitte sehr, per favore, per piacere, grazie, grazie mille, obrigado, obrigada, por gentileza,
+    alsjeblieft, alstublieft, aub, bedankt, dank je, dank u, graag, tack, tak, takk, venligst,
+    vennligst, vær så snill, kiitos, proszę, dziękuję, prosím, děkuji, ďakujem, kérem, köszönöm,
+    vă rog, mulțumesc, hvala, molim, lütfen, teşekkürler, παρακαλώ, ευχαριστώ, пожалуйста, спасибо,
+    будь ласка, дякую, моля, من فضلك, من فضلكم, لو سمحت, شكرا, رجاء, لطفا, בבקשה, תודה, कृपया,
+    धन्यवाद, प्लीज, দয়া করে, tolong, terima kasih, mohon, xin, vui lòng, cảm ơn, làm ơn, po,
+    salamat, tafadhali, asante, ครับ, ค่ะ, คะ, ด้วย, 请, 谢谢, 請, 謝謝, お願いします, 부탁드립니다,
+    감사합니다, ji";
 
 /// Words that only add emphasis, allowed around opt-out words that have no other object. "no" is not here: "no stop"
 /// is "without a break" in three languages.
-pub(crate) const EMPHASIS: &[&str] = &[
-    "it", "all", "this", "everything", "already", "immediately", "immediatly", "asap", "today", "forever", "completely", "permanently", "right", "away", "and", "so", "again", "ok", "okay", "k",
-    "kk", "oke", "yes", "yeah", "yep", "ya", "yup", "nope", "nah", "just", "hey", "hi", "hello", "dear", "sir", "madam", "maam", "guys", "bro", "bruh", "man", "dude", "mate", "omg", "wtf", "ffs", "jfc",
-    "damn", "dammit", "damnit", "fuck", "fucking", "fking", "freaking", "bloody", "god", "jesus", "christ", "seriously", "really", "fine", "well", "oh", "ugh", "alright",
-    "anymore", "period", "reply", "me", "sms", "texto", "todo", "tout", "alles", "tutto", "все", "maintenant", "ahora", "ya", "jetzt", "sofort", "subito", "agora", "nu",
-];
+pub(crate) const EMPHASIS: &str = "
+    it, all, this, everything, already, immediately, immediatly, asap, today, forever, completely,
+    permanently, right, away, and, so, again, ok, okay, k, kk, oke, yes, yeah, yep, ya, yup, nope,
+    nah, just, hey, hi, hello, dear, sir, madam, maam, guys, bro, bruh, man, dude, mate, omg, wtf,
+    ffs, jfc, damn, dammit, damnit, fuck, fucking, fking, freaking, bloody, god, jesus, christ,
+    seriously, really, fine, well, oh, ugh, alright, anymore, period, reply, me, sms, texto, todo,
+    tout, alles, tutto, все, maintenant, ahora, ya, jetzt, sofort, subito, agora, nu";
 
 /// Named sets of words for the phrase patterns below.
-pub(crate) const CLASSES: &[(&str, &[&str])] = &[
-    ("fixed", &["stop", "stopall", "unsubscribe", "unsub", "optout"]),
-    ("halt", &["stop", "stopp", "stp", "sotp", "stpo", "quit", "cease", "halt", "discontinue", "end"]),
-    ("end", &["stop", "quit", "cease", "halt", "discontinue", "end", "cancel", "terminate", "disable", "unsubscribe"]),
-    ("contacting", &["texting", "txting", "textin", "texing", "txtn", "messaging", "messageing", "msging", "contacting", "emailing", "spamming", "bothering", "harassing", "bugging", "pestering", "bombarding", "soliciting", "notifying", "annoying", "pinging", "smsing", "disturbing", "hounding"]),
-    ("sending", &["sending", "receiving", "getting", "sendin"]),
-    ("calling", &["calling", "phoning", "ringing", "dialing"]),
-    ("contact", &["text", "txt", "message", "msg", "contact", "sms", "spam", "bother", "solicit", "harass", "ping", "dm", "whatsapp"]),
-    ("reach", &["text", "txt", "message", "msg", "contact", "sms", "spam", "bother", "solicit", "harass", "ping", "call", "email", "phone", "write"]),
-    ("contacted", &["contacted", "texted", "messaged", "called", "bothered", "solicited", "spammed", "emailed", "notified", "disturbed"]),
-    ("message", &["text", "texts", "txt", "txts", "message", "messages", "massages", "mesages", "msg", "msgs", "sms", "smses", "mms", "robotexts", "notifications", "notification", "reminders", "communication", "communications", "correspondence", "solicitations", "solicitation"]),
-    ("soft", &["text", "texts", "txt", "txts", "message", "messages", "msg", "msgs", "sms", "notifications", "notification", "reminders", "reminder", "updates", "alerts", "alert", "ads", "ad", "adverts", "advert", "advertisements", "advertising", "advertisement", "promos", "promo", "promotions", "promotional", "marketing", "offers", "deals", "newsletter", "newsletters", "calls", "emails", "contact", "spam", "crap", "shit", "junk", "bullshit", "nonsense", "mailings", "robocalls", "campaign", "surveys"]),
-    ("kind", &["text", "txt", "sms", "marketing", "promotional", "promo", "promotion", "spam", "automated", "automatic", "auto", "daily", "weekly", "constant", "unwanted", "unsolicited", "junk", "annoying", "reminder", "mass", "sales", "further", "future", "more", "other", "damn", "stupid", "fucking", "freaking", "bloody", "ridiculous", "advertising", "political", "campaign", "stop", "group", "additional", "new", "whatsapp", "goddamn", "dumb", "bullshit", "bs"]),
-    ("the", &["the", "these", "those", "this", "all", "your", "any", "such", "more", "of", "them", "with", "me", "us", "my", "out", "anymore", "please", "pls", "now", "and", "every", "dem", "ur", "from", "getting", "kind"]),
-    ("these", &["these", "those", "this", "them", "stuff", "anything", "things", "thing", "shit", "crap", "garbage"]),
-    ("me", &["me", "us"]),
-    ("my", &["my", "this", "our", "the"]),
-    ("phone", &["number", "numbers", "phone", "cell", "cellphone", "mobile", "line", "num", "contact", "details", "info", "information", "telephone", "phonenumber", "no"]),
-    ("line", &["phone", "cell", "mobile", "cellphone", "telephone", "contact"]),
-    ("drop", &["remove", "delete", "drop", "erase", "scratch", "strike", "take", "remov", "romove", "removed", "clear", "scrub", "unlist", "unenroll", "unregister", "deregister", "purge"]),
-    ("forget", &["lose", "loose", "forget", "delete", "remove", "erase", "drop", "deleted", "purge", "scrub"]),
-    ("list", &["list", "lists", "mailing", "texting", "text", "texts", "messages", "message", "msg", "database", "system", "distribution", "contacts", "contact", "sms", "thread", "chain", "subscription", "everything", "here", "it", "this", "these", "all", "campaign", "campaigns", "directory", "records", "marketing", "promo", "promotions", "calling", "call", "file", "files", "notifications", "alerts", "program", "texter", "spam", "data", "group", "broadcast", "db", "service", "reminders"]),
-    ("queue", &["wait", "waiting", "waitlist", "schedule", "order", "appointment", "reservation", "lease", "booking", "class", "roster", "team", "guest", "plan", "policy", "account", "hold", "deed", "will", "invoice", "insurance", "title", "email", "emails", "mail", "newsletter", "school", "pickup", "calendar", "card", "loan", "contract"]),
-    ("dont", &["dont", "donot", "dnt", "don", "never", "not", "no"]),
-    ("want", &["want", "wish", "like", "need", "care", "wanna", "desire", "agree", "intend", "consent", "wanted"]),
-    ("get", &["receive", "recieve", "get", "see", "have", "getting", "receiving", "recieving", "more", "any", "your", "these", "the", "this", "those", "anymore", "you", "sending", "further", "such", "random", "all", "to", "be", "of", "send", "me", "ur", "them"]),
-    ("tail", &["please", "pls", "plz", "thanks", "thank", "you", "now", "anymore", "again", "ever", "any", "more", "asap", "immediately", "or", "i", "im", "ive", "this", "its", "no", "not", "period", "thx", "we", "because", "you", "u", "your", "ur", "stop", "wrong", "and", "kindly", "forever", "unsubscribe", "anything", "who", "idk", "leave", "about", "here", "everyday", "sir", "bro", "man", "dude", "wtf", "ffs", "go", "further", "with", "these", "from", "regarding", "seriously", "today", "fuck", "by", "without", "like", "every", "all", "so", "am", "going", "will", "ok", "okay", "they", "thankyou", "otherwise", "my", "never", "dont"]),
-    ("call_tail", &["please", "pls", "anymore", "again", "ever", "thanks", "thank", "now", "and", "or", "i", "im", "you", "at", "all", "asap", "immediately", "from", "everyday", "about", "every", "day", "stop", "this", "its", "who", "on"]),
-    ("later", &["until", "till", "before", "after", "tomorrow", "tonight", "while", "when", "back", "between", "during", "if", "unless", "just", "later", "yet", "where", "via", "instead", "first"]),
-    ("fr_the", &["de", "des", "les", "vos", "ces", "tous", "plus", "d", "m", "me", "nous", "menvoyer", "denvoyer", "envoyer", "recevoir", "autres", "aucun"]),
-    ("fr_message", &["message", "messages", "sms", "texto", "textos", "pub", "pubs", "publicité", "publicités", "spam", "spams", "envois"]),
-    ("es_the", &["más", "los", "sus", "estos", "esos", "tus", "las", "sus", "la", "todos", "todas", "mis", "de", "me", "tantos", "ningún", "otro", "a", "recibir"]),
-    ("es_message", &["mensaje", "mensajes", "mensajitos", "sms", "textos", "texto", "notificaciones", "alertas", "publicidad", "spam", "suscripción"]),
-    ("pt_the", &["mais", "as", "os", "essas", "estas", "esses", "suas", "de", "das", "dessas", "todas", "nenhuma", "tantas", "me", "a", "o"]),
-    ("pt_message", &["mensagem", "mensagens", "msg", "msgs", "sms", "torpedo", "torpedos", "propaganda", "propagandas", "spam", "notificações", "cadastro", "inscrição"]),
-    ("de_more", &["weiteren", "weitere", "mehr", "werbe", "solche", "solchen", "diese", "eure", "ihre"]),
-    ("de_message", &["nachrichten", "nachricht", "sms", "smsen", "werbung", "texte", "spam", "werbenachrichten", "werbesms"]),
-    ("nl_message", &["berichten", "bericht", "berichtjes", "sms", "smsjes", "smsen", "reclame", "spam", "appjes"]),
-    ("it_the", &["più", "altri", "i", "questi", "vostri", "di", "gli"]),
-    ("it_message", &["messaggi", "messaggio", "messaggini", "sms", "pubblicità", "spam", "promozioni", "notifiche"]),
-    ("no_message", &["sms", "meddelanden", "meddelande", "meldinger", "melding", "beskeder", "besked", "smser", "smsen", "tekstmeldinger", "textmeddelanden", "reklame", "reklam", "smsa", "beskeder"]),
-    ("said", &["texted", "text", "txted", "replied", "said", "sent", "typed", "wrote", "responded", "messaged", "saying", "texting", "replying", "sending", "typing", "put", "answered"]),
-    ("asked", &["asked", "told", "requested", "asking", "telling", "begged", "instructed", "warned", "say", "tell", "said"]),
-    ("you", &["you", "u", "yall", "ya", "your", "them", "guys", "people", "all", "company", "folks", "repeatedly", "multiple", "several", "many", "times", "already", "nicely", "twice", "before", "for"]),
-    ("polite", &["please", "pls", "plz", "kindly", "just", "thanks", "thank", "you", "ok", "okay", "now", "so", "and", "also", "sorry", "sir", "immediately", "hey", "hi"]),
-    ("consent", &["consent", "permission", "authorization", "authorisation"]),
-    ("withdraw", &["revoke", "withdraw", "rescind", "revoking", "withdrawing", "retract", "terminate", "revoked", "withdrew"]),
-    ("wording", &["reply", "text", "txt", "send", "respond", "type", "texting", "replying", "sending", "responding", "rply", "répondre", "répondez", "envoyez", "responde", "responda", "envía", "envie", "antworte", "rispondi", "antworten", "sie", "msg", "by"]),
-    ("keyword", &["stop", "stopall", "unsubscribe", "unsub", "end", "quit", "cancel", "help", "start", "unstop", "arret", "baja", "info", "yes", "optout", "aide", "ayuda", "resume", "remove", "no", "1", "2", "9", "salir", "parar", "alto"]),
-    ("aim", &["to", "2", "for", "if", "at", "when", "anytime", "para", "pour", "um", "per", "or", "and", "within", "por", "a", "now"]),
+pub(crate) const CLASSES: &[(&str, &str)] = &[
+    ("fixed", "stop, stopall, unsubscribe, unsub, optout"),
+    (
+        "halt",
+        "stop, stopp, stp, sotp, stpo, quit, cease, halt, discontinue, end",
+    ),
+    (
+        "end",
+        "stop, quit, cease, halt, discontinue, end, cancel, terminate, disable, unsubscribe",
+    ),
+    (
+        "contacting",
+        "
+        texting, txting, textin, texing, txtn, messaging, messageing, msging, contacting, emailing,
+        spamming, bothering, harassing, bugging, pestering, bombarding, soliciting, notifying,
+        annoying, pinging, smsing, disturbing, hounding",
+    ),
+    ("sending", "sending, receiving, getting, sendin"),
+    ("calling", "calling, phoning, ringing, dialing"),
+    (
+        "contact",
+        "text, txt, message, msg, contact, sms, spam, bother, solicit, harass, ping, dm, whatsapp",
+    ),
+    (
+        "reach",
+        "
+        text, txt, message, msg, contact, sms, spam, bother, solicit, harass, ping, call, email,
+        phone, write",
+    ),
+    (
+        "contacted",
+        "
+        contacted, texted, messaged, called, bothered, solicited, spammed, emailed, notified,
+        disturbed",
+    ),
+    (
+        "message",
+        "
+        text, texts, txt, txts, message, messages, massages, mesages, msg, msgs, sms, smses, mms,
+        robotexts, notifications, notification, reminders, communication, communications,
+        correspondence, solicitations, solicitation",
+    ),
+    (
+        "soft",
+        "
+        text, texts, txt, txts, message, messages, msg, msgs, sms, notifications, notification,
+        reminders, reminder, updates, alerts, alert, ads, ad, adverts, advert, advertisements,
+        advertising, advertisement, promos, promo, promotions, promotional, marketing, offers, deals,
+        newsletter, newsletters, calls, emails, contact, spam, crap, shit, junk, bullshit, nonsense,
+        mailings, robocalls, campaign, surveys",
+    ),
+    (
+        "kind",
+        "
+        text, txt, sms, marketing, promotional, promo, promotion, spam, automated, automatic, auto,
+        daily, weekly, constant, unwanted, unsolicited, junk, annoying, reminder, mass, sales,
+        further, future, more, other, damn, stupid, fucking, freaking, bloody, ridiculous,
+        advertising, political, campaign, stop, group, additional, new, whatsapp, goddamn, dumb,
+        bullshit, bs",
+    ),
+    (
+        "the",
+        "
+        the, these, those, this, all, your, any, such, more, of, them, with, me, us, my, out,
+        anymore, please, pls, now, and, every, dem, ur, from, getting, kind",
+    ),
+    (
+        "these",
+        "these, those, this, them, stuff, anything, things, thing, shit, crap, garbage",
+    ),
+    ("me", "me, us"),
+    ("my", "my, this, our, the"),
+    (
+        "phone",
+        "
+        number, numbers, phone, cell, cellphone, mobile, line, num, contact, details, info,
+        information, telephone, phonenumber, no",
+    ),
+    ("line", "phone, cell, mobile, cellphone, telephone, contact"),
+    (
+        "drop",
+        "
+        remove, delete, drop, erase, scratch, strike, take, remov, romove, removed, clear, scrub,
+        unlist, unenroll, unregister, deregister, purge",
+    ),
+    (
+        "forget",
+        "lose, loose, forget, delete, remove, erase, drop, deleted, purge, scrub",
+    ),
+    (
+        "list",
+        "
+        list, lists, mailing, texting, text, texts, messages, message, msg, database, system,
+        distribution, contacts, contact, sms, thread, chain, subscription, everything, here, it,
+        this, these, all, campaign, campaigns, directory, records, marketing, promo, promotions,
+        calling, call, file, files, notifications, alerts, program, texter, spam, data, group,
+        broadcast, db, service, reminders",
+    ),
+    (
+        "queue",
+        "
+        wait, waiting, waitlist, schedule, order, appointment, reservation, lease, booking, class,
+        roster, team, guest, plan, policy, account, hold, deed, will, invoice, insurance, title,
+        email, emails, mail, newsletter, school, pickup, calendar, card, loan, contract",
+    ),
+    ("dont", "dont, donot, dnt, don, never, not, no"),
+    (
+        "want",
+        "want, wish, like, need, care, wanna, desire, agree, intend, consent, wanted",
+    ),
+    (
+        "get",
+        "
+        receive, recieve, get, see, have, getting, receiving, recieving, more, any, your, these, the,
+        this, those, anymore, you, sending, further, such, random, all, to, be, of, send, me, ur,
+        them",
+    ),
+    (
+        "tail",
+        "
+        please, pls, plz, thanks, thank, you, now, anymore, again, ever, any, more, asap,
+        immediately, or, i, im, ive, this, its, no, not, period, thx, we, because, you, u, your, ur,
+        stop, wrong, and, kindly, forever, unsubscribe, anything, who, idk, leave, about, here,
+        everyday, sir, bro, man, dude, wtf, ffs, go, further, with, these, from, regarding,
+        seriously, today, fuck, by, without, like, every, all, so, am, going, will, ok, okay, they,
+        thankyou, otherwise, my, never, dont",
+    ),
+    (
+        "call_tail",
+        "
+        please, pls, anymore, again, ever, thanks, thank, now, and, or, i, im, you, at, all, asap,
+        immediately, from, everyday, about, every, day, stop, this, its, who, on",
+    ),
+    (
+        "later",
+        "
+        until, till, before, after, tomorrow, tonight, while, when, back, between, during, if,
+        unless, just, later, yet, where, via, instead, first",
+    ),
+    (
+        "fr_the",
+        "
+        de, des, les, vos, ces, tous, plus, d, m, me, nous, menvoyer, denvoyer, envoyer, recevoir,
+        autres, aucun",
+    ),
+    (
+        "fr_message",
+        "message, messages, sms, texto, textos, pub, pubs, publicité, publicités, spam, spams, envois",
+    ),
+    (
+        "es_the",
+        "
+        más, los, sus, estos, esos, tus, las, sus, la, todos, todas, mis, de, me, tantos, ningún,
+        otro, a, recibir",
+    ),
+    (
+        "es_message",
+        "
+        mensaje, mensajes, mensajitos, sms, textos, texto, notificaciones, alertas, publicidad, spam,
+        suscripción",
+    ),
+    (
+        "pt_the",
+        "mais, as, os, essas, estas, esses, suas, de, das, dessas, todas, nenhuma, tantas, me, a, o",
+    ),
+    (
+        "pt_message",
+        "
+        mensagem, mensagens, msg, msgs, sms, torpedo, torpedos, propaganda, propagandas, spam,
+        notificações, cadastro, inscrição",
+    ),
+    (
+        "de_more",
+        "weiteren, weitere, mehr, werbe, solche, solchen, diese, eure, ihre",
+    ),
+    (
+        "de_message",
+        "nachrichten, nachricht, sms, smsen, werbung, texte, spam, werbenachrichten, werbesms",
+    ),
+    (
+        "nl_message",
+        "berichten, bericht, berichtjes, sms, smsjes, smsen, reclame, spam, appjes",
+    ),
+    ("it_the", "più, altri, i, questi, vostri, di, gli"),
+    (
+        "it_message",
+        "messaggi, messaggio, messaggini, sms, pubblicità, spam, promozioni, notifiche",
+    ),
+    (
+        "no_message",
+        "
+        sms, meddelanden, meddelande, meldinger, melding, beskeder, besked, smser, smsen,
+        tekstmeldinger, textmeddelanden, reklame, reklam, smsa, beskeder",
+    ),
+    (
+        "said",
+        "
+        texted, text, txted, replied, said, sent, typed, wrote, responded, messaged, saying, texting,
+        replying, sending, typing, put, answered",
+    ),
+    (
+        "asked",
+        "asked, told, requested, asking, telling, begged, instructed, warned, say, tell, said",
+    ),
+    (
+        "you",
+        "
+        you, u, yall, ya, your, them, guys, people, all, company, folks, repeatedly, multiple,
+        several, many, times, already, nicely, twice, before, for",
+    ),
+    (
+        "polite",
+        "
+        please, pls, plz, kindly, just, thanks, thank, you, ok, okay, now, so, and, also, sorry, sir,
+        immediately, hey, hi",
+    ),
+    ("consent", "consent, permission, authorization, authorisation"),
+    (
+        "withdraw",
+        "revoke, withdraw, rescind, revoking, withdrawing, retract, terminate, revoked, withdrew",
+    ),
+    (
+        "wording",
+        "
+        reply, text, txt, send, respond, type, texting, replying, sending, responding, rply,
+        répondre, répondez, envoyez, responde, responda, envía, envie, antworte, rispondi, antworten,
+        sie, msg, by",
+    ),
+    (
+        "keyword",
+        "
+        stop, stopall, unsubscribe, unsub, end, quit, cancel, help, start, unstop, arret, baja, info,
+        yes, optout, aide, ayuda, resume, remove, no, 1, 2, 9, salir, parar, alto",
+    ),
+    (
+        "aim",
+        "to, 2, for, if, at, when, anytime, para, pour, um, per, or, and, within, por, a, now",
+    ),
 ];
 
-/// Phrases whose object is the messaging and which a "don't" before them turns around. A word stands for itself, `a|b`
+/// Phrases whose object is the messaging, or one's own number, and which a "don't" before them turns around. A word stands for itself, `a|b`
 /// for either, `@class` for a set from [`CLASSES`], `!` before means "not followed by", `^` and `$` are the ends of the
 /// sentence, a `?` or `*` behind means "perhaps" or "up to four".
 pub(crate) const STOPPING: &[&str] = &[
     // Stop (sending|texting|calling …): FCC 24-24 "reasonable person" sentences.
-    "@halt @polite* with? all|the|your|it|these|this? @contacting !@queue !while !and|my|him|her|his|people|everyone|each|you|other",
+    "@halt @polite* with? all|the|your|it|these|this? @contacting !@queue !while !and|my|him|her|his|people|everyone|each|you|other @me? anymore|again|please?",
     "@halt @polite* with? all|the|your|it|these|this? @contacting @my @phone|wife|husband|mom|dad|mother|father|son|daughter|kids|family|office|house|business",
     "@halt @polite* with? all|the|your? @contacting|@calling and|or @contacting|@calling @me|my|this|us",
     "@halt @polite* @sending @the* @kind* @message",
@@ -246,13 +698,8 @@ pub(crate) const STOPPING: &[&str] = &[
     "want|wish|like|need|choose|chose|decided|please|demand|trying|tried|how|can|hereby to|i|do|we? to|i|we? optout",
     "want|wish|like|need|ask|asked|asking|request|requesting|please|demand|requested to|me|for? be|get|me|been? unsubscribed|removed|deleted !from",
     "want|wish|like|need|ask|asked|asking|request|requesting|please|demand|requested to|me? be|get|me|been? unsubscribed|removed|deleted|off|taken from|off @the* @list",
-    "i|im am|are? opting out !of",
+    "i|im|we am|are? opting|opt out !of|for",
     "unsubscribe|unenroll|unregister|deregister|disenroll|unlist @me|my|us|this",
-];
-
-/// Phrases that refuse contact, ask for removal, or complain that an earlier opt-out was ignored: a negation belongs to
-/// them, so none turns them around.
-pub(crate) const REFUSING: &[&str] = &[
     // Removal (Spoke's field list: take me off, lose my number, delete my number).
     "@drop @me $",
     "@drop @me @polite|asap|immediately|i|im|or|wrong|this|its|not|you|thx|stop",
@@ -261,7 +708,10 @@ pub(crate) const REFUSING: &[&str] = &[
     "take|get|keep @me|us off @polite|of? @the* !@queue @kind* @list",
     "take|keep|get @my @line? @phone off|out",
     "take|remove|get|want|be|come off|from @the* @kind* list|lists|texting|mailing !@queue",
-    "get|want|be|leave|exit off|out|this|from? of? your|this|these|the @kind* list|lists|texts|messages|thread|chain",
+    "get|want|be off|out|from of? your|this|these|the @kind* list|lists|texts|messages|thread|chain",
+    "leave|exit your|this|the @kind* list|thread|chain",
+    "lose|loose|forget my|this $|info|information|contact|details|digits",
+    "block my|this number|phone",
     "@drop|@forget my|this|our|the @line* number|phonenumber|num !on|with|to|of",
     "@drop|@forget number|phone|cell @phone? $",
     "@drop @my @line* @phone|name from|off|out of? @the* @kind* @list !@queue",
@@ -269,6 +719,11 @@ pub(crate) const REFUSING: &[&str] = &[
     "@drop @my name and number",
     "remove|take from|off @the* @kind* list|lists|texting|mailing|messages|texts",
     "add|put @me|my|this @phone* to|on @the* do|dnc|dont not? call|contact|text|list|disturb list?",
+];
+
+/// Phrases that refuse contact or complain that an earlier opt-out was ignored: a negation belongs to
+/// them, so none turns them around.
+pub(crate) const REFUSING: &[&str] = &[
     // Refusal of contact.
     "do not @reach @me|my|this|here|us @phone* $",
     "do not @reach @me|my|this|us @phone* !@later @tail",
@@ -278,6 +733,7 @@ pub(crate) const REFUSING: &[&str] = &[
     "dont|donot|dnt|never @polite* ever? @reach @me|my|this|us @phone* at|on|to this|my|the|all|our @phone?",
     "^ @polite* do not @reach again|anymore|ever|here? $",
     "^ @polite* dont|donot|never @reach again|anymore|ever|here? $",
+    "dont|never|not @reach or|and|nor @reach @me|my|this|us",
     "do not|ever ever? @reach @me|us again|anymore|ever|further",
     "do|does not want|wish|like you|u|yall to @reach @me",
     "do not|never send|sending @the* @kind* @message|@soft|anything|stuff !until",
@@ -309,8 +765,8 @@ pub(crate) const REFUSING: &[&str] = &[
     "^ @polite* get lost @tail* $",
     // Consent taken back.
     "@withdraw my|any|all|the? my|previous|prior|express|written|text|sms? @consent",
-    "@consent is|has|hereby been? @withdraw|withdrawn",
-    "do|did|never not? consent|agree|authorize|authorise|give|gave|consented|opted|signed !until to|for|you|permission|consent|any|your|in|my? @the* @kind* @message|texts|texting|contact|text|permission|consent|contacted|@contacted",
+    "@consent is|has|hereby? been? @withdraw|withdrawn",
+    "do|did|never not? consent|agree|authorize|authorise|give|gave|consented|opted|signed !until to|for|you|permission|consent|any|your|in|my? @the* @kind* @message|texts|texting|contact|text|permission|consent|contacted|this|these|@contacted",
     "not|no|dont|never have|given|give|had? my|any? @consent to|for @reach|send|texting|contacting",
     "i never signed up for? @the* @kind* @message|this|these|texts|it",
     // An earlier opt-out that was ignored.
@@ -324,6 +780,7 @@ pub(crate) const REFUSING: &[&str] = &[
     "said|texted|typed|replied|sent|reply stop twice|times|already|again|multiple|many|several|before|ages|weeks|months|two|three|2|3|4|5|yesterday|last",
     // What people add to the keyword about themselves.
     "^ @fixed|stopp @polite* this? is|its|you|im|not|u|youve|have|got|sorry|you|we|i? got|have|not|am|are|no|longer|the|a|is? the|a|have|interested|longer|at? wrong|interested number|person|phone|guy|lady|in|$",
+    "^ @fixed or|before i|ill|im|we|ima",
     "wrong|not|interested|longer number|person|interested|$ @polite* please? @fixed $",
     "wrong number|person @polite* @fixed @polite* $",
     "not|longer interested @polite* @fixed @polite* $",
@@ -501,8 +958,8 @@ pub(crate) const ECHOES: &[&str] = &[
     "youve|youre been|now|successfully? unsubscribed|opted|removed",
     "msg|message|messages|msgs|text and|data|rates|amp? data? rates|charges may|apply",
     "network msg|message",
-    "to resubscribe|unsubscribe|optout|stop|cancel|end|cancel reply|text|txt|send|click|call|visit|please|email|press",
-    "to opt out reply|text|txt|send|click|call|visit|please|email|press",
+    "to resubscribe|unsubscribe|optout|stop|cancel|end|cancel reply|text|txt|send|click|call|visit|email|press",
+    "to opt out reply|text|txt|send|click|call|visit|email|press",
     "répondez|envoyez|répondre|envoyer stop|arret pour|au",
     "envía|envie|responde|responda|envíe stop|baja|alto|salir|parar para|al",
     "para|pour|um|per não|no|ne|sich|annullare|cancelar|se|dejar|parar? receber|recibir|désabonner|abzumelden|cancelar|désinscrire? mais? envie|responda|responde|envía|répondez|envoyez|antworten|antworte|rispondi|invia",
@@ -510,33 +967,40 @@ pub(crate) const ECHOES: &[&str] = &[
 ];
 
 /// What turns the phrases of [`STOPPING`] around when it stands right before them.
-pub(crate) const NEGATORS: &[&str] = &[
-    "dont", "not", "never", "didnt", "doesnt", "wouldnt", "shouldnt", "wont", "cant", "cannot", "couldnt", "donot", "without", "isnt", "wasnt", "neither", "nor", "aint", "dnt", "accidentally", "mistakenly", "accident", "mistake",
-];
+pub(crate) const NEGATORS: &str = "
+    dont, not, never, didnt, doesnt, wouldnt, shouldnt, wont, cant, cannot, couldnt, donot, without,
+    isnt, wasnt, neither, nor, aint, dnt, accidentally, mistakenly, accident, mistake";
 
 /// What may stand between a negation and the word that it negates.
-pub(crate) const BETWEEN: &[&str] = &[
-    "ever", "please", "want", "to", "wish", "need", "mean", "meant", "you", "u", "going", "gonna", "wanna", "plan", "planning", "ready", "try", "trying", "intend", "have", "like", "let", "them", "it", "asking", "ask", "do", "hit", "sent", "texted", "typed", "said", "replied", "pressed", "clicked", "ll", "actually", "really", "just", "yet", "be", "get", "should", "my", "for",
-];
+pub(crate) const BETWEEN: &str = "
+    ever, please, want, to, wish, need, mean, meant, you, u, going, gonna, wanna, plan, planning,
+    ready, try, trying, intend, have, like, let, them, it, asking, ask, do, hit, sent, texted, typed,
+    said, replied, pressed, clicked, ll, actually, really, just, yet, be, get, should, my, for";
 
 /// Of whom a "don't" is told, not asked: "you never text me", "why don't you call me".
-pub(crate) const TOLD: &[&str] = &["you", "u", "yall", "he", "she", "they", "we", "it", "why", "who", "people", "if", "to", "guys"];
+pub(crate) const TOLD: &str = "you, u, yall, he, she, they, we, it, why, who, people, if, to, guys";
 
 /// The words with which a prohibition begins.
-pub(crate) const PROHIBITIONS: &[&str] = &["dont", "donot", "dnt", "never", "do"];
+pub(crate) const PROHIBITIONS: &str = "dont, donot, dnt, never, do";
 
 /// Said in jest: then a lone "stop it" in a longer text is not taken seriously.
-pub(crate) const PLAYFUL: &[&str] = &["lol", "lmao", "lmfao", "rofl", "haha", "hahaha", "hahahaha", "hehe", "funny", "hilarious", "jk", "kidding", "cute", "blushing"];
+pub(crate) const PLAYFUL: &str = "
+    lol, lmao, lmfao, rofl, haha, hahaha, hahahaha, hehe, funny, hilarious, jk, kidding, cute,
+    blushing";
 
 /// Beginnings of the lines that mail and message programs add (after the text, never alone).
-pub(crate) const SIGNATURES: &[&str] = &[
-    "sent from my", "sent from outlook", "sent from yahoo", "sent from mail", "sent from samsung", "sent from iphone", "sent from android", "sent from gmail", "sent from proton", "sent via", "sent with", "sent using",
-    "get outlook for", "envoyé de mon", "envoyé depuis", "enviado desde mi", "enviado do meu", "enviado desde", "enviado via", "enviado con", "gesendet von", "gesendet mit", "von meinem iphone gesendet", "inviato da", "inviato dal mio",
-    "verzonden vanaf", "verstuurd vanaf", "verzonden met", "skickat från", "sendt fra", "sendt via", "lähetetty", "wysłane z", "odesláno z", "trimis de pe", "отправлено с", "iphone umdan gönderildi", "posláno z",
-];
+pub(crate) const SIGNATURES: &str = "
+    sent from my, sent from outlook, sent from yahoo, sent from mail, sent from samsung,
+    sent from iphone, sent from android, sent from gmail, sent from proton, sent via, sent with,
+    sent using, get outlook for, envoyé de mon, envoyé depuis, enviado desde mi, enviado do meu,
+    enviado desde, enviado via, enviado con, gesendet von, gesendet mit, von meinem iphone gesendet,
+    inviato da, inviato dal mio, verzonden vanaf, verstuurd vanaf, verzonden met, skickat från,
+    sendt fra, sendt via, lähetetty, wysłane z, odesláno z, trimis de pe, отправлено с,
+    iphone umdan gönderildi, posláno z";
 
 /// How phones that cannot show a reaction spell it out; the quoted message follows in quotation marks.
-pub(crate) const REACTIONS: &[&str] = &[
-    "liked", "loved", "disliked", "laughed at", "emphasized", "emphasised", "questioned", "reacted", "removed a like from", "removed a heart from", "removed a dislike from", "removed a laugh from", "removed an exclamation from", "removed a question mark from", "hearted",
-    "le gustó", "le encantó", "a aimé", "a adoré", "aime", "gefällt", "ha messo", "gostou de", "amou", "mi piace", "to", "curtiu", "adorou", "vond", "gillade",
-];
+pub(crate) const REACTIONS: &str = "
+    liked, loved, disliked, laughed at, emphasized, emphasised, questioned, reacted,
+    removed a like from, removed a heart from, removed a dislike from, removed a laugh from,
+    removed an exclamation from, removed a question mark from, hearted, le gustó, le encantó, a aimé,
+    a adoré, aime, gefällt, ha messo, gostou de, amou, mi piace, to, curtiu, adorou, vond, gillade";

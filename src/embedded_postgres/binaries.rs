@@ -206,7 +206,7 @@ mod tests {
     fn without_any_programs_the_command_that_installs_them_is_named() {
         let text = pick(Vec::new(), None).unwrap_err().to_string();
         assert!(text.contains("PG_BIN_DIR") && text.contains("nstall"), "{text}");
-        assert!(install_advice("ID=debian").contains("`"), "a command");
+        assert!(install_advice("ID=debian").contains('`'), "a command");
         assert!(install_advice("ID=plan9").contains("package manager") || cfg!(target_os = "macos"));
         let other_data = pick(Vec::new(), Some((Path::new("/data"), "15"))).unwrap_err();
         assert!(matches!(other_data, EmbeddedPostgresError::NoBinaries { .. }));

@@ -159,7 +159,7 @@ fn item(mapping: &Mapping, event: Option<&EventMapping>, node: Node<'_>, numbers
     }
     mapping
         .message(&object, numbers)
-        .map_or_else(Item::Unreadable, Item::Message)
+        .map_or_else(Item::Unreadable, |message| Item::Message(Box::new(message)))
 }
 
 impl EventMapping {
@@ -210,12 +210,18 @@ impl Mapping {
             .find(object, words)
             .ok_or_else(|| format!("no sender at {}", self.from))?;
         let recipient = self.to.find(object, words);
+        let sent_at = self.sent_at.time(object);
         Ok(InboundMessage {
             message_id: self.id.id(object),
             sender: phone::normalise(&sender, &numbers),
             recipient: recipient.map_or_else(Address::missing, |to| phone::normalise(&to, &numbers)),
             text: self.text(object)?,
-            sent_at: self.sent_at.time(object),
+            sent_at,
+            unread_time: if sent_at.is_none() {
+                self.sent_at.words(object)
+            } else {
+                None
+            },
             reference: self.reference.words(object),
             device_id: self.device_id.words(object),
             tenant_id: self.tenant_id.words(object),

@@ -29,7 +29,7 @@ fn read(body: &[u8]) -> Vec<Item> {
 fn message(body: &str) -> InboundMessage {
     let mut items = read(body.as_bytes());
     match items.remove(0) {
-        Item::Message(message) if items.is_empty() => message,
+        Item::Message(message) if items.is_empty() => *message,
         other => panic!("{body:.200}: {other:?} and {} more", items.len()),
     }
 }
@@ -532,7 +532,7 @@ proptest! {
 
 fn message_or_none(body: &str) -> Option<InboundMessage> {
     match read(body.as_bytes()).pop() {
-        Some(Item::Message(message)) => Some(message),
+        Some(Item::Message(message)) => Some(*message),
         _ => None,
     }
 }

@@ -21,9 +21,7 @@ use super::body::{self, BodyError};
 use super::server::{Limits, Overload};
 use crate::config::{Config, Endpoint};
 use crate::gateway::Ack;
-use crate::message::Item;
 use crate::metrics::Metrics;
-use crate::rules;
 use crate::signature::{self, AllowUnsigned, Refusal, VerifiedBody};
 use crate::store::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
 
@@ -190,14 +188,7 @@ fn verify(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes) -> Result<Verif
 
 /// What the delivery says and what follows from it. Allocates what outlives the request: the messages and their jobs.
 fn plan(state: &WebhookState, inlet: &Inlet, endpoint: &Endpoint, verified: &VerifiedBody) -> Delivery {
-    let planned = |item| match item {
-        Item::Message(message) => {
-            let plan = rules::plan(&state.config.rulebook, &endpoint.policy, &message);
-            PlannedItem::Message(Box::new(message), plan)
-        }
-        Item::Event(event) => PlannedItem::Event(event),
-        Item::Unreadable(reason) => PlannedItem::Unreadable(reason),
-    };
+    let planned = |item| PlannedItem::of(item, &state.config.rulebook, &endpoint.policy);
     Delivery {
         endpoint: Arc::clone(&inlet.name),
         suppression_group: Arc::clone(&inlet.suppression_group),

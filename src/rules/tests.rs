@@ -19,6 +19,7 @@ fn from(sender: &str, text: &str) -> InboundMessage {
         recipient: Address::missing(),
         text: text.to_owned(),
         sent_at: None,
+        unread_time: None,
         reference: None,
         device_id: None,
         tenant_id: None,

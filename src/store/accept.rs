@@ -4,8 +4,8 @@
 //! per commit under load. A delivery is all or nothing; a batch that Postgres refuses is written again one delivery at a
 //! time, so that one bad row cannot fail its neighbours, and the refused one is kept in quarantine.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 use super::{Store, StoreError, consent, queue};
 use crate::consent::ConsentEvent;
-use crate::message::{GatewayEvent, InboundMessage};
+use crate::message::{GatewayEvent, InboundMessage, Item};
 use crate::metrics::{EndpointLabel, Metrics};
-use crate::rules::Plan;
+use crate::rules::{self, EndpointPolicy, Plan, Rulebook};
 
 /// Deliveries written in one transaction at most: beyond this a commit gets slower, not the service faster.
 const MOST_PER_BATCH: usize = 256;
@@ -53,6 +53,20 @@ pub enum PlannedItem {
     Event(GatewayEvent),
     /// Unreadable, with the reason.
     Unreadable(String),
+}
+
+impl PlannedItem {
+    /// Plans one part of a parsed delivery.
+    pub fn of(item: Item, rulebook: &Rulebook, policy: &EndpointPolicy) -> Self {
+        match item {
+            Item::Message(message) => {
+                let plan = rules::plan(rulebook, policy, &message);
+                Self::Message(message, plan)
+            }
+            Item::Event(event) => Self::Event(event),
+            Item::Unreadable(reason) => Self::Unreadable(reason),
+        }
+    }
 }
 
 /// What became of a delivery.
@@ -176,7 +190,9 @@ impl Writer {
 
     async fn write(&self, batch: &mut Vec<Waiting>) {
         let started = Instant::now();
-        self.metrics.batch_size.observe(f64::from(u16::try_from(batch.len()).unwrap_or(u16::MAX)));
+        self.metrics
+            .batch_size
+            .observe(f64::from(u16::try_from(batch.len()).unwrap_or(u16::MAX)));
         match self.commit(batch.as_slice()).await {
             Ok(accepted) => {
                 self.metrics.accept_seconds.observe(started.elapsed().as_secs_f64());
@@ -213,10 +229,17 @@ impl Writer {
         };
         tracing::error!(endpoint = %waiting.delivery.endpoint, reason = %refused, "a delivery is kept in quarantine");
         let delivery = &waiting.delivery;
-        let entry = [Unreadable { endpoint: &delivery.endpoint, reason: &refused, raw: &delivery.raw }];
+        let entry = [Unreadable {
+            endpoint: &delivery.endpoint,
+            reason: &refused,
+            raw: &delivery.raw,
+        }];
         let kept = async { insert_quarantine(&mut *self.store.pool().acquire().await?, &entry).await };
         let ids = kept.await.map_err(|_: StoreError| AcceptError::Unavailable)?;
-        Ok(Accepted { status: AcceptedStatus::Quarantined, id: ids.first().copied().flatten() })
+        Ok(Accepted {
+            status: AcceptedStatus::Quarantined,
+            id: ids.first().copied().flatten(),
+        })
     }
 
     /// One transaction. A database that hangs is left behind with its connection: whether it committed shows in the retry.
@@ -275,7 +298,10 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn of(batch: &'a [Waiting]) -> Self {
-        let mut rows = Self { messages: Vec::with_capacity(batch.len()), ..Self::default() };
+        let mut rows = Self {
+            messages: Vec::with_capacity(batch.len()),
+            ..Self::default()
+        };
         for (index, waiting) in batch.iter().enumerate() {
             for item in &waiting.delivery.items {
                 rows.push(index, &waiting.delivery, item);
@@ -299,7 +325,12 @@ impl<'a> Rows<'a> {
                 dedupe_key: message.dedupe_key(),
                 conversation_id: message.conversation_id(),
             }),
-            PlannedItem::Event(event) => self.events.push(NewEvent { delivery: index, endpoint, raw, event }),
+            PlannedItem::Event(event) => self.events.push(NewEvent {
+                delivery: index,
+                endpoint,
+                raw,
+                event,
+            }),
             PlannedItem::Unreadable(reason) => {
                 self.unreadable.push(Unreadable { endpoint, reason, raw });
                 self.unreadable_of.push(index);
@@ -348,10 +379,10 @@ async fn write_batch(
         }
     }
     for (waiting, verdict) in batch.iter().zip(&verdicts.0) {
-        if let (Some(entry), Some(Accepted { status: AcceptedStatus::Stored | AcceptedStatus::Duplicate, id })) =
-            (waiting.delivery.replays, verdict)
+        if let (Some(entry), Some(accepted)) = (waiting.delivery.replays, verdict)
+            && accepted.status != AcceptedStatus::Quarantined
         {
-            admit(&mut transaction, entry, *id).await?;
+            admit(&mut transaction, entry, accepted.id).await?;
         }
     }
     transaction.commit().await?;
@@ -364,11 +395,8 @@ async fn accept_messages(
     verdicts: &mut Verdicts,
     metrics: &Metrics,
 ) -> Result<(), StoreError> {
-    let mut new: HashMap<Uuid, ()> = HashMap::with_capacity(messages.len());
-    for id in insert_messages(connection, messages).await? {
-        new.insert(id, ());
-    }
-    let (fresh, copies): (Vec<_>, Vec<_>) = messages.iter().partition(|message| new.contains_key(&message.id));
+    let new: HashSet<Uuid> = insert_messages(connection, messages).await?.into_iter().collect();
+    let (fresh, copies): (Vec<_>, Vec<_>) = messages.iter().partition(|message| new.contains(&message.id));
     for message in &fresh {
         verdicts.note(message.delivery, AcceptedStatus::Stored, Some(message.id));
     }
@@ -380,7 +408,9 @@ async fn accept_messages(
     warn_of_shared_ids(connection, &fresh, metrics).await?;
     let jobs = plan_jobs(connection, &fresh).await?;
     if queue::insert(connection, &jobs).await? {
-        sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL).fetch_one(connection).await?;
+        sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL)
+            .fetch_one(connection)
+            .await?;
     }
     Ok(())
 }
@@ -409,7 +439,14 @@ async fn plan_jobs<'a>(
             };
         }
         jobs.extend(message.plan.jobs.iter().filter_map(|job| {
-            queue::NewJob::of(job, message.id, message.conversation_id, message.message, message.suppression_group, may_confirm)
+            queue::NewJob::of(
+                job,
+                message.id,
+                message.conversation_id,
+                message.message,
+                message.suppression_group,
+                may_confirm,
+            )
         }));
     }
     Ok(jobs)
@@ -424,7 +461,10 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
     let conversations: Vec<Uuid> = messages.iter().map(|m| m.conversation_id).collect();
     let answerable: Vec<bool> = messages.iter().map(|m| m.message.sender.can_be_answered()).collect();
     let sent: Vec<Option<DateTime<Utc>>> = messages.iter().map(|m| m.message.sent_at).collect();
-    let tiers: Vec<Option<i16>> = messages.iter().map(|m| m.plan.consent.as_ref().map(|d| i16::from(d.tier))).collect();
+    let tiers: Vec<Option<i16>> = messages
+        .iter()
+        .map(|m| m.plan.consent.as_ref().map(|d| i16::from(d.tier)))
+        .collect();
     let raw: Vec<&[u8]> = messages.iter().map(|m| m.raw).collect();
     let endpoints = column(&|m| m.endpoint.to_owned());
     let senders = column(&|m| m.message.sender.key().to_owned());
@@ -490,7 +530,10 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
 }
 
 /// Counts copies on the message they are copies of and merges the gateway rules they name. In the order of `copies`.
-async fn count_copies(connection: &mut PgConnection, copies: &[&NewMessage<'_>]) -> Result<Vec<Option<Uuid>>, StoreError> {
+async fn count_copies(
+    connection: &mut PgConnection,
+    copies: &[&NewMessage<'_>],
+) -> Result<Vec<Option<Uuid>>, StoreError> {
     let endpoints: Vec<String> = copies.iter().map(|m| m.endpoint.to_owned()).collect();
     let keys: Vec<&[u8]> = copies.iter().map(|m| m.dedupe_key.as_slice()).collect();
     let rules: Vec<Option<String>> = copies.iter().map(|m| m.message.gateway_rule.clone()).collect();
@@ -516,9 +559,14 @@ async fn count_copies(connection: &mut PgConnection, copies: &[&NewMessage<'_>])
     )
     .fetch_all(connection)
     .await?;
-    let known: HashMap<(&str, &[u8]), Uuid> =
-        counted.iter().map(|row| ((row.endpoint.as_str(), row.dedupe_key.as_slice()), row.id)).collect();
-    Ok(copies.iter().map(|m| known.get(&(m.endpoint, m.dedupe_key.as_slice())).copied()).collect())
+    let known: HashMap<(&str, &[u8]), Uuid> = counted
+        .iter()
+        .map(|row| ((row.endpoint.as_str(), row.dedupe_key.as_slice()), row.id))
+        .collect();
+    Ok(copies
+        .iter()
+        .map(|m| known.get(&(m.endpoint, m.dedupe_key.as_slice())).copied())
+        .collect())
 }
 
 /// A gateway's ID that another text already carries: both are kept, and somebody should know.
@@ -550,7 +598,10 @@ async fn warn_of_shared_ids(
     .await?;
     for row in shared {
         tracing::warn!(endpoint = %row.endpoint, message.id = %row.id, "two different texts carry one message ID of the gateway, both are kept");
-        metrics.id_collisions.get_or_create(&EndpointLabel { endpoint: row.endpoint }).inc();
+        metrics
+            .id_collisions
+            .get_or_create(&EndpointLabel { endpoint: row.endpoint })
+            .inc();
     }
     Ok(())
 }
@@ -566,7 +617,11 @@ async fn accept_events(
         // Several events of one body share its hash: the position keeps them apart.
         let mut hash = Sha256::new();
         hash.update(new.raw);
-        let nth = events.iter().take(position).filter(|earlier| earlier.delivery == new.delivery).count();
+        let nth = events
+            .iter()
+            .take(position)
+            .filter(|earlier| earlier.delivery == new.delivery)
+            .count();
         hash.update((nth as u64).to_be_bytes());
         let digest: [u8; 32] = hash.finalize().into();
         let id = match ids.entry((new.endpoint, digest, nth)) {

@@ -17,9 +17,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
-pub use operate::{
-    AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery,
-};
+pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use sends::{LoopLimits, SendGate};
 
@@ -134,7 +132,9 @@ impl Store {
 
     /// Whether a message could be stored now.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        sqlx::query!("SELECT 1 AS one FROM smshook.messages LIMIT 1").fetch_optional(&self.pool).await?;
+        sqlx::query!("SELECT 1 AS one FROM smshook.messages LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(())
     }
 

@@ -27,9 +27,20 @@ impl Store {
         metrics.oldest_due_seconds.clear();
         for row in jobs {
             if row.state == "available" {
-                metrics.oldest_due_seconds.get_or_create(&ActionLabel { action: row.action.clone() }).set(row.due_for.max(0));
+                metrics
+                    .oldest_due_seconds
+                    .get_or_create(&ActionLabel {
+                        action: row.action.clone(),
+                    })
+                    .set(row.due_for.max(0));
             }
-            metrics.jobs.get_or_create(&ActionState { action: row.action, state: row.state }).set(row.jobs);
+            metrics
+                .jobs
+                .get_or_create(&ActionState {
+                    action: row.action,
+                    state: row.state,
+                })
+                .set(row.jobs);
         }
         let counts = sqlx::query!(
             r#"

@@ -258,7 +258,11 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| QuarantinedDelivery { id: row.id, endpoint: row.endpoint, raw: Bytes::from(row.raw) })
+            .map(|row| QuarantinedDelivery {
+                id: row.id,
+                endpoint: row.endpoint,
+                raw: Bytes::from(row.raw),
+            })
             .collect())
     }
 

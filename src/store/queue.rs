@@ -103,11 +103,18 @@ pub(super) async fn insert(connection: &mut PgConnection, jobs: &[NewJob<'_>]) -
             return Ok(claimable);
         }
         let locked = lock_heads(connection, &left).await?;
-        let queued: Vec<&NewJob<'_>> = left.iter().filter(|job| locked.contains(&job.lane.0)).copied().collect();
+        let queued: Vec<&NewJob<'_>> = left
+            .iter()
+            .filter(|job| locked.contains(&job.lane.0))
+            .copied()
+            .collect();
         let behind = insert_round(connection, &queued, false).await?;
         remove(&mut left, &behind);
     }
-    Err(StoreError::Inconsistent { table: "jobs", what: "a lane whose head changes faster than a job can queue".to_owned() })
+    Err(StoreError::Inconsistent {
+        table: "jobs",
+        what: "a lane whose head changes faster than a job can queue".to_owned(),
+    })
 }
 
 type Inserted = HashSet<(Uuid, String)>;
@@ -230,6 +237,87 @@ pub struct Claimed {
     pub lost_before: bool,
 }
 
+/// A claimed job and its message, as the claim returns them.
+struct ClaimedRow {
+    id: i64,
+    claim: i32,
+    attempt: i32,
+    kind: String,
+    action: String,
+    rule: Option<String>,
+    captures: Option<Value>,
+    progress: Option<Value>,
+    expires_at: Option<DateTime<Utc>>,
+    claimed_at: DateTime<Utc>,
+    created_at: DateTime<Utc>,
+    lost: bool,
+    message_row: Uuid,
+    endpoint: String,
+    gateway_message_id: Option<String>,
+    conversation_id: Uuid,
+    sender: String,
+    sender_raw: String,
+    sender_answerable: bool,
+    recipient: String,
+    recipient_raw: String,
+    text: String,
+    sent_at: Option<DateTime<Utc>>,
+    received_at: DateTime<Utc>,
+    reference: Option<String>,
+    device_id: Option<String>,
+    tenant_name: Option<String>,
+    duplicates: i32,
+    gateway_rules: Vec<String>,
+}
+
+impl TryFrom<ClaimedRow> for Claimed {
+    type Error = StoreError;
+
+    fn try_from(row: ClaimedRow) -> Result<Self, StoreError> {
+        let kind = JobKind::from_stored(&row.kind).ok_or_else(|| StoreError::Inconsistent {
+            table: "jobs",
+            what: format!("kind `{}`", row.kind),
+        })?;
+        let message = JobMessage {
+            id: row.message_row,
+            endpoint: row.endpoint,
+            message_id: row.gateway_message_id,
+            conversation_id: row.conversation_id,
+            sender: row.sender,
+            sender_raw: row.sender_raw,
+            sender_answerable: row.sender_answerable,
+            recipient: row.recipient,
+            recipient_raw: row.recipient_raw,
+            text: row.text,
+            sent_at: row.sent_at,
+            received_at: row.received_at,
+            reference: row.reference,
+            device_id: row.device_id,
+            tenant_name: row.tenant_name,
+            duplicates: row.duplicates,
+            gateway_rules: row.gateway_rules,
+        };
+        let job = Job {
+            id: row.id,
+            claim: row.claim,
+            attempt: row.attempt,
+            kind,
+            action: row.action,
+            rule: row.rule,
+            captures: row.captures.unwrap_or(Value::Null),
+            progress: row.progress.unwrap_or(Value::Null),
+            expires_at: row.expires_at,
+            claimed_at: row.claimed_at,
+            created_at: row.created_at,
+            message,
+        };
+        Ok(Self {
+            job,
+            lost_before: row.lost,
+        })
+    }
+}
+
 /// What to write about a finished attempt.
 #[derive(Debug)]
 pub struct Settlement {
@@ -262,9 +350,13 @@ impl Store {
     /// as lost.
     pub async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
         let actions: Vec<String> = wants.iter().map(|w| w.action.clone()).collect();
-        let slots: Vec<i64> = wants.iter().map(|w| i64::try_from(w.slots).unwrap_or(i64::MAX)).collect();
+        let slots: Vec<i64> = wants
+            .iter()
+            .map(|w| i64::try_from(w.slots).unwrap_or(i64::MAX))
+            .collect();
         let leases: Vec<f64> = wants.iter().map(|w| w.lease.as_secs_f64()).collect();
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            ClaimedRow,
             r#"
             WITH due AS (
                 SELECT j.*, w.lease
@@ -296,46 +388,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let kind = JobKind::from_stored(&row.kind)
-                    .ok_or_else(|| StoreError::Inconsistent { table: "jobs", what: format!("kind `{}`", row.kind) })?;
-                let message = JobMessage {
-                    id: row.message_row,
-                    endpoint: row.endpoint,
-                    message_id: row.gateway_message_id,
-                    conversation_id: row.conversation_id,
-                    sender: row.sender,
-                    sender_raw: row.sender_raw,
-                    sender_answerable: row.sender_answerable,
-                    recipient: row.recipient,
-                    recipient_raw: row.recipient_raw,
-                    text: row.text,
-                    sent_at: row.sent_at,
-                    received_at: row.received_at,
-                    reference: row.reference,
-                    device_id: row.device_id,
-                    tenant_name: row.tenant_name,
-                    duplicates: row.duplicates,
-                    gateway_rules: row.gateway_rules,
-                };
-                let job = Job {
-                    id: row.id,
-                    claim: row.claim,
-                    attempt: row.attempt,
-                    kind,
-                    action: row.action,
-                    rule: row.rule,
-                    captures: row.captures.unwrap_or(Value::Null),
-                    progress: row.progress.unwrap_or(Value::Null),
-                    expires_at: row.expires_at,
-                    claimed_at: row.claimed_at,
-                    created_at: row.created_at,
-                    message,
-                };
-                Ok(Claimed { job, lost_before: row.lost })
-            })
-            .collect()
+        rows.into_iter().map(Claimed::try_from).collect()
     }
 
     /// Writes what attempts came to and frees the lanes of those that ended. Returns how many still held their lease: a
@@ -423,7 +476,9 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await?;
         promote(&mut transaction, &[lane]).await?;
-        sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL).fetch_one(&mut *transaction).await?;
+        sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL)
+            .fetch_one(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -449,7 +504,9 @@ impl Store {
 
     /// The instant by the database's clock: the only one queue times are compared with.
     pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
-        Ok(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&self.pool).await?)
+        Ok(sqlx::query_scalar!(r#"SELECT now() AS "now!""#)
+            .fetch_one(&self.pool)
+            .await?)
     }
 }
 

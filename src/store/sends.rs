@@ -19,7 +19,9 @@ pub struct LoopLimits {
 
 impl Default for LoopLimits {
     fn default() -> Self {
-        Self { windows: vec![(5, Duration::from_mins(10)), (20, Duration::from_hours(24))] }
+        Self {
+            windows: vec![(5, Duration::from_mins(10)), (20, Duration::from_hours(24))],
+        }
     }
 }
 
@@ -57,7 +59,9 @@ impl Store {
         progress: &Value,
     ) -> Result<SendGate, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let Some(held) = hold(&mut transaction, job).await? else { return Ok(SendGate::LeaseLost) };
+        let Some(held) = hold(&mut transaction, job).await? else {
+            return Ok(SendGate::LeaseLost);
+        };
         if held.sending {
             return Ok(SendGate::AlreadySent);
         }
@@ -66,7 +70,9 @@ impl Store {
         }
         let group = held.send_group.unwrap_or_default();
         let confirms = if job.kind == JobKind::OptOutConfirmation {
-            let Some(id) = opt_out_of(&mut transaction, job).await? else { return Ok(SendGate::Suppressed) };
+            let Some(id) = opt_out_of(&mut transaction, job).await? else {
+                return Ok(SendGate::Suppressed);
+            };
             Some(id)
         } else {
             if suppressed(&mut transaction, &group, &job.message.sender).await? {
@@ -139,9 +145,15 @@ async fn suppressed(connection: &mut PgConnection, group: &str, number: &str) ->
 
 /// The limit that one more text would break, if any. Texts of one conversation take turns here, so that two actions cannot
 /// both be the last one allowed.
-async fn over_limit(connection: &mut PgConnection, job: &Job, limits: &LoopLimits) -> Result<Option<String>, StoreError> {
+async fn over_limit(
+    connection: &mut PgConnection,
+    job: &Job,
+    limits: &LoopLimits,
+) -> Result<Option<String>, StoreError> {
     let turn = super::Lane::of(job.message.conversation_id, "").0;
-    sqlx::query!("SELECT pg_advisory_xact_lock($1)", turn).fetch_one(&mut *connection).await?;
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", turn)
+        .fetch_one(&mut *connection)
+        .await?;
     for &(most, window) in &limits.windows {
         let sent = sqlx::query_scalar!(
             r#"
@@ -192,6 +204,8 @@ async fn record(
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!("UPDATE smshook.jobs SET progress = $2 WHERE id = $1", job.id, progress).execute(connection).await?;
+    sqlx::query!("UPDATE smshook.jobs SET progress = $2 WHERE id = $1", job.id, progress)
+        .execute(connection)
+        .await?;
     Ok(true)
 }

@@ -13,26 +13,69 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("template", &[]),
     ("job", &["message"]),
     ("rules", &["message", "phone", "consent", "template", "job"]),
-    ("config", &["message", "phone", "signature", "gateway", "consent", "template", "rules", "job"]),
+    (
+        "config",
+        &[
+            "message",
+            "phone",
+            "signature",
+            "gateway",
+            "consent",
+            "template",
+            "rules",
+            "job",
+        ],
+    ),
     ("metrics", &[]),
     ("store", &["message", "phone", "job", "consent", "rules", "metrics"]),
     ("actions", &["job", "template", "gateway", "config", "store", "metrics"]),
     ("worker", &["job", "config", "store", "actions", "metrics"]),
     (
         "http",
-        &["message", "signature", "gateway", "consent", "rules", "config", "store", "metrics"],
+        &[
+            "message",
+            "signature",
+            "gateway",
+            "consent",
+            "rules",
+            "config",
+            "store",
+            "metrics",
+        ],
     ),
     ("embedded_postgres", &[]),
     ("telemetry", &[]),
     (
         "app",
-        &["config", "store", "actions", "worker", "http", "metrics", "embedded_postgres", "telemetry"],
+        &[
+            "config",
+            "store",
+            "actions",
+            "worker",
+            "http",
+            "metrics",
+            "embedded_postgres",
+            "telemetry",
+        ],
     ),
     (
         "cli",
         &[
-            "phone", "message", "signature", "gateway", "consent", "template", "job", "rules", "config", "store", "actions", "http",
-            "app", "telemetry",
+            "phone",
+            "message",
+            "signature",
+            "gateway",
+            "consent",
+            "template",
+            "job",
+            "rules",
+            "config",
+            "store",
+            "actions",
+            "http",
+            "app",
+            "telemetry",
+            "metrics",
         ],
     ),
 ];
@@ -75,7 +118,10 @@ fn sources() -> Vec<(String, PathBuf)> {
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn is_test_file(path: &Path) -> bool {
@@ -106,7 +152,11 @@ fn imported_rooms(code: &str) -> Vec<String> {
     }
     rooms
         .iter()
-        .map(|path| path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>())
+        .map(|path| {
+            path.chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect::<String>()
+        })
         .filter(|name| !name.is_empty())
         .collect()
 }
@@ -138,7 +188,9 @@ fn each_library_with_an_owner_is_used_by_its_owner_only() {
     for (room, path) in sources() {
         let code = code(&path);
         for (library, rooms) in ONLY_IN {
-            let used = code.contains(&format!("use {library}::")) || code.contains(&format!(" {library}::")) || code.contains(&format!("({library}::"));
+            let used = code.contains(&format!("use {library}::"))
+                || code.contains(&format!(" {library}::"))
+                || code.contains(&format!("({library}::"));
             if used && !rooms.contains(&room.as_str()) {
                 wrong.push(format!("{}: `{library}` belongs to {rooms:?}", path.display()));
             }
@@ -151,9 +203,15 @@ fn each_library_with_an_owner_is_used_by_its_owner_only() {
 fn sql_is_written_in_the_store_only() {
     for (room, path) in sources() {
         let code = code(&path);
-        let asks = ["SELECT ", "INSERT INTO ", "UPDATE smshook", "DELETE FROM "].iter().any(|word| code.contains(word));
+        let asks = ["SELECT ", "INSERT INTO ", "UPDATE smshook", "DELETE FROM "]
+            .iter()
+            .any(|word| code.contains(word));
         // the embedded server creates its own database, which no migration can
-        assert!(!asks || room == "store" || room == "embedded_postgres", "{}: SQL outside the store", path.display());
+        assert!(
+            !asks || room == "store" || room == "embedded_postgres",
+            "{}: SQL outside the store",
+            path.display()
+        );
     }
 }
 
@@ -161,7 +219,11 @@ fn sql_is_written_in_the_store_only() {
 fn every_file_says_what_it_is_for() {
     for (_, path) in sources() {
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("//!"), "{} opens without saying what it is for", path.display());
+        assert!(
+            text.starts_with("//!"),
+            "{} opens without saying what it is for",
+            path.display()
+        );
     }
 }
 

@@ -38,11 +38,20 @@ fn calling(fake: &Fake, more: &str) -> String {
 }
 
 fn want(slots: usize) -> Vec<Want> {
-    vec![Want { action: "note".to_owned(), slots, lease: Duration::from_secs(60) }]
+    vec![Want {
+        action: "note".to_owned(),
+        slots,
+        lease: Duration::from_secs(60),
+    }]
 }
 
 fn settlement(claimed: &Claimed, outcome: Outcome) -> Settlement {
-    Settlement { job_id: claimed.job.id, claim: claimed.job.claim, outcome, wait: Duration::ZERO }
+    Settlement {
+        job_id: claimed.job.id,
+        claim: claimed.job.claim,
+        outcome,
+        wait: Duration::ZERO,
+    }
 }
 
 fn done(claimed: &Claimed) -> Settlement {
@@ -74,13 +83,19 @@ async fn two_workers_keep_the_order_of_fifty_lanes_and_never_run_two_jobs_of_one
     for asked in fake.asked() {
         let body = asked.json();
         let lane = body["lane"].as_str().unwrap().to_owned();
-        orders.entry(lane).or_default().push(body["text"].as_str().unwrap().parse().unwrap());
+        orders
+            .entry(lane)
+            .or_default()
+            .push(body["text"].as_str().unwrap().parse().unwrap());
     }
     assert_eq!(orders.len(), 50);
     for (lane, order) in orders {
         assert_eq!(order, (0..20).collect::<Vec<_>>(), "the order of {lane}");
     }
-    assert_eq!(helpers::count(intake.pool(), "SELECT count(*) FROM v1.attempts WHERE outcome = 'done'").await, 1_000);
+    assert_eq!(
+        helpers::count(intake.pool(), "SELECT count(*) FROM v1.attempts WHERE outcome = 'done'").await,
+        1_000
+    );
     for (stop, working) in workers {
         stop.cancel();
         working.await.unwrap();
@@ -96,7 +111,9 @@ async fn no_job_is_left_behind_however_accepts_and_settlements_of_a_lane_race() 
             // three lanes, two writers each, so that lanes run empty and fill again all the time
             tokio::spawn(async move {
                 for text in 0..60 {
-                    intake.text(&format!("1555123000{}", n % 3), &format!("{n} {text}")).await;
+                    intake
+                        .text(&format!("1555123000{}", n % 3), &format!("{n} {text}"))
+                        .await;
                 }
             })
         })
@@ -154,10 +171,19 @@ async fn the_database_itself_refuses_two_heads_in_a_lane() {
     let intake = Intake::start(NOTE).await;
     intake.text("15551230000", "one").await;
     intake.text("15551230000", "two").await;
-    let states: Vec<String> = sqlx::query_scalar("SELECT state FROM v1.jobs ORDER BY id").fetch_all(intake.pool()).await.unwrap();
+    let states: Vec<String> = sqlx::query_scalar("SELECT state FROM v1.jobs ORDER BY id")
+        .fetch_all(intake.pool())
+        .await
+        .unwrap();
     assert_eq!(states, ["available", "waiting"]);
-    let refused = sqlx::query("UPDATE smshook.jobs SET state = 'available'").execute(intake.pool()).await.unwrap_err();
-    assert_eq!(refused.as_database_error().unwrap().constraint(), Some("jobs_one_head_per_lane"));
+    let refused = sqlx::query("UPDATE smshook.jobs SET state = 'available'")
+        .execute(intake.pool())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.as_database_error().unwrap().constraint(),
+        Some("jobs_one_head_per_lane")
+    );
 }
 
 #[tokio::test]
@@ -165,13 +191,29 @@ async fn an_expired_lease_is_claimed_again_and_the_stale_holder_changes_nothing(
     let intake = Intake::start(NOTE).await;
     intake.text("15551230000", "one").await;
     let stale = intake.store.claim(&want(1)).await.unwrap().remove(0);
-    assert!(intake.store.claim(&want(1)).await.unwrap().is_empty(), "a lease in force is nobody else's");
-    sqlx::query("UPDATE smshook.jobs SET run_at = now() - interval '1 second'").execute(intake.pool()).await.unwrap();
+    assert!(
+        intake.store.claim(&want(1)).await.unwrap().is_empty(),
+        "a lease in force is nobody else's"
+    );
+    sqlx::query("UPDATE smshook.jobs SET run_at = now() - interval '1 second'")
+        .execute(intake.pool())
+        .await
+        .unwrap();
     let again = intake.store.claim(&want(1)).await.unwrap().remove(0);
     assert!(again.lost_before);
     assert_eq!((stale.job.attempt, again.job.attempt), (1, 2));
-    assert_eq!(intake.store.settle(&[done(&stale)]).await.unwrap(), 0, "the stale holder");
-    assert!(!intake.store.save_progress(stale.job.id, stale.job.claim, &serde_json::json!({})).await.unwrap());
+    assert_eq!(
+        intake.store.settle(&[done(&stale)]).await.unwrap(),
+        0,
+        "the stale holder"
+    );
+    assert!(
+        !intake
+            .store
+            .save_progress(stale.job.id, stale.job.claim, &serde_json::json!({}))
+            .await
+            .unwrap()
+    );
     assert_eq!(intake.store.settle(&[done(&again)]).await.unwrap(), 1);
     assert_eq!(intake.store.settle(&[done(&again)]).await.unwrap(), 0, "twice");
     let attempts = intake.store.attempts(again.job.id).await.unwrap();
@@ -184,12 +226,30 @@ async fn a_refunded_attempt_keeps_its_fence() {
     let intake = Intake::start(NOTE).await;
     intake.text("15551230000", "one").await;
     let first = intake.store.claim(&want(1)).await.unwrap().remove(0);
-    let snooze = Outcome::Snooze { after: Duration::ZERO, reason: "not now".to_owned() };
+    let snooze = Outcome::Snooze {
+        after: Duration::ZERO,
+        reason: "not now".to_owned(),
+    };
     assert_eq!(intake.store.settle(&[settlement(&first, snooze)]).await.unwrap(), 1);
     let second = intake.store.claim(&want(1)).await.unwrap().remove(0);
-    assert_eq!((first.job.attempt, second.job.attempt), (1, 1), "a snooze costs no attempt");
-    assert_eq!(intake.store.settle(&[done(&first)]).await.unwrap(), 0, "although the attempt has the same number");
-    assert_eq!(intake.store.settle(&[settlement(&second, Outcome::Release)]).await.unwrap(), 1);
+    assert_eq!(
+        (first.job.attempt, second.job.attempt),
+        (1, 1),
+        "a snooze costs no attempt"
+    );
+    assert_eq!(
+        intake.store.settle(&[done(&first)]).await.unwrap(),
+        0,
+        "although the attempt has the same number"
+    );
+    assert_eq!(
+        intake
+            .store
+            .settle(&[settlement(&second, Outcome::Release)])
+            .await
+            .unwrap(),
+        1
+    );
     let third = intake.store.claim(&want(1)).await.unwrap().remove(0);
     assert_eq!(third.job.attempt, 1, "nor does an interruption");
 }
@@ -202,12 +262,17 @@ async fn a_job_that_kills_its_process_each_time_ends_all_the_same() {
     intake.text("15551230000", "behind it").await;
     for _ in 0..2 {
         assert_eq!(intake.store.claim(&want(1)).await.unwrap().len(), 1);
-        sqlx::query("UPDATE smshook.jobs SET run_at = now() - interval '1 second' WHERE state = 'running'").execute(intake.pool()).await.unwrap();
+        sqlx::query("UPDATE smshook.jobs SET run_at = now() - interval '1 second' WHERE state = 'running'")
+            .execute(intake.pool())
+            .await
+            .unwrap();
     }
     let (stop, working) = intake.work(&toml);
     helpers::jobs_ended(intake.pool()).await;
-    let states: Vec<(String, Option<String>)> =
-        sqlx::query_as("SELECT state, reason FROM v1.jobs ORDER BY id").fetch_all(intake.pool()).await.unwrap();
+    let states: Vec<(String, Option<String>)> = sqlx::query_as("SELECT state, reason FROM v1.jobs ORDER BY id")
+        .fetch_all(intake.pool())
+        .await
+        .unwrap();
     assert_eq!(states[0].0, "discarded");
     assert!(states[0].1.as_deref().unwrap().contains("2 attempts"), "{states:?}");
     assert_eq!(states[1].0, "done", "the lane goes on");
@@ -223,10 +288,16 @@ async fn every_failed_attempt_is_on_record_and_the_last_one_discards() {
     app.text("15551230000", "one").await;
     app.all_jobs_ended().await;
     let attempts: Vec<(i32, String, Option<String>)> =
-        sqlx::query_as("SELECT attempt, outcome, error FROM v1.attempts ORDER BY attempt").fetch_all(app.pool()).await.unwrap();
+        sqlx::query_as("SELECT attempt, outcome, error FROM v1.attempts ORDER BY attempt")
+            .fetch_all(app.pool())
+            .await
+            .unwrap();
     let outcomes: Vec<(i32, &str)> = attempts.iter().map(|a| (a.0, a.1.as_str())).collect();
     assert_eq!(outcomes, [(1, "retry"), (2, "retry"), (3, "discard")]);
-    assert!(attempts.iter().all(|a| a.2.as_deref().unwrap().contains("503")), "{attempts:?}");
+    assert!(
+        attempts.iter().all(|a| a.2.as_deref().unwrap().contains("503")),
+        "{attempts:?}"
+    );
     assert_eq!(app.jobs().await[0].1, "discarded");
     assert_eq!(fake.asked().len(), 3);
 }
@@ -234,10 +305,17 @@ async fn every_failed_attempt_is_on_record_and_the_last_one_discards() {
 #[tokio::test]
 async fn a_retry_waits_at_least_as_long_as_the_other_side_asks() {
     let fake = Fake::start().await;
-    fake.then(helpers::Answer::Now(429, vec![("retry-after", "600".to_owned())], String::new()));
+    fake.then(helpers::Answer::Now(
+        429,
+        vec![("retry-after", "600".to_owned())],
+        String::new(),
+    ));
     let app = App::start(&calling(&fake, "")).await;
     app.text("15551230000", "one").await;
-    eventually("the first attempt is settled", async || app.count("SELECT count(*) FROM v1.attempts").await == 1).await;
+    eventually("the first attempt is settled", async || {
+        app.count("SELECT count(*) FROM v1.attempts").await == 1
+    })
+    .await;
     let waits = "SELECT extract(epoch FROM run_at - now())::int8 FROM v1.jobs WHERE state = 'available'";
     assert!((590..=602).contains(&app.count(waits).await));
     assert_eq!(fake.asked().len(), 1);
@@ -252,8 +330,19 @@ async fn a_job_of_an_action_that_is_gone_is_discarded_with_that_reason_and_can_b
     helpers::jobs_ended(intake.pool()).await;
     stop.cancel();
     working.await.unwrap();
-    let job = intake.store.list_jobs(&smshook::store::JobFilter { limit: 1, ..Default::default() }).await.unwrap().remove(0);
-    assert_eq!((job.state.as_str(), job.reason.as_deref()), ("discarded", Some("action `note` is not configured any more")));
+    let job = intake
+        .store
+        .list_jobs(&smshook::store::JobFilter {
+            limit: 1,
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (job.state.as_str(), job.reason.as_deref()),
+        ("discarded", Some("action `note` is not configured any more"))
+    );
     assert!(intake.store.retry_job(job.id).await.unwrap());
     assert!(!intake.store.retry_job(job.id).await.unwrap(), "only once");
     let (stop, working) = intake.work(NOTE);
@@ -270,7 +359,11 @@ async fn a_retried_job_takes_its_old_place_in_its_lane() {
         intake.text("15551230000", text).await;
     }
     let first = intake.store.claim(&want(1)).await.unwrap().remove(0);
-    intake.store.settle(&[settlement(&first, Outcome::Discard("for the test".to_owned()))]).await.unwrap();
+    intake
+        .store
+        .settle(&[settlement(&first, Outcome::Discard("for the test".to_owned()))])
+        .await
+        .unwrap();
     assert!(intake.store.retry_job(first.job.id).await.unwrap());
     let second = intake.store.claim(&want(9)).await.unwrap();
     assert_eq!(second.len(), 1, "the head that had moved up stays the only one");
@@ -309,7 +402,13 @@ async fn polling_finds_the_work_when_the_listener_is_cut_off() {
         .execute(app.pool())
         .await
         .unwrap();
-    eventually("a delivery is stored again", async || app.text("15551230000", "after").await.status == 200).await;
+    eventually("a delivery is stored again", async || {
+        app.text("15551230000", "after").await.status == 200
+    })
+    .await;
     app.all_jobs_ended().await;
-    assert_eq!(app.count("SELECT count(*) FROM v1.jobs WHERE state = 'done'").await, app.count("SELECT count(*) FROM v1.messages").await);
+    assert_eq!(
+        app.count("SELECT count(*) FROM v1.jobs WHERE state = 'done'").await,
+        app.count("SELECT count(*) FROM v1.messages").await
+    );
 }

@@ -49,15 +49,8 @@ impl TestDatabase {
     pub(crate) async fn new() -> Self {
         let shared = shared();
         let name = unique("t");
-        let clone = format!(
-            "create database {name} template {}{}",
-            shared.template, shared.strategy
-        );
-        let mut connection = shared
-            .maintenance
-            .connect()
-            .await
-            .expect("connect to the test server");
+        let clone = format!("create database {name} template {}{}", shared.template, shared.strategy);
+        let mut connection = shared.maintenance.connect().await.expect("connect to the test server");
         execute(&mut connection, clone).await;
         connection.close().await.expect("close the connection");
         let options = shared.maintenance.clone().database(&name);
@@ -180,9 +173,7 @@ impl PrivateServer {
 impl Drop for PrivateServer {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
-            server
-                .stop(Duration::from_secs(10))
-                .expect("stop the server");
+            server.stop(Duration::from_secs(10)).expect("stop the server");
         }
         fs::remove_dir_all(&self.directory).expect("remove the server's data");
     }
@@ -216,9 +207,7 @@ impl Shared {
         let start_lock = open(&directory.join("start"));
         start_lock.lock().expect("lock the start of the server");
         let mut settings = server_settings(&directory);
-        settings
-            .parameters
-            .push(("synchronous_commit".into(), "off".into()));
+        settings.parameters.push(("synchronous_commit".into(), "off".into()));
         let server = EmbeddedPostgres::start(&settings).unwrap_or_else(|error| {
             // Without fsync, a machine that lost power leaves data that nothing can start. Nobody misses it.
             eprintln!("the test server does not start ({error}); its data is made anew");
@@ -238,21 +227,16 @@ impl Shared {
         let options = maintenance.clone();
         let (template, version) = on_a_thread(move || async move {
             let mut connection = options.connect().await.expect("connect to the test server");
-            let version: i32 =
-                sqlx::query_scalar("select current_setting('server_version_num')::int")
-                    .fetch_one(&mut connection)
-                    .await
-                    .expect("ask for the version");
+            let version: i32 = sqlx::query_scalar("select current_setting('server_version_num')::int")
+                .fetch_one(&mut connection)
+                .await
+                .expect("ask for the version");
             (ensure_template(&mut connection, &options).await, version)
         });
         Self {
             maintenance,
             template,
-            strategy: if version >= 150_000 {
-                " strategy file_copy"
-            } else {
-                ""
-            },
+            strategy: if version >= 150_000 { " strategy file_copy" } else { "" },
             _users: users,
         }
     }
@@ -261,41 +245,22 @@ impl Shared {
 /// The template's name is a hash of all migrations: changed migrations make a new one.
 async fn ensure_template(connection: &mut PgConnection, options: &PgConnectOptions) -> String {
     let migrator = migrator().await;
-    let checksums = migrator
-        .iter()
-        .flat_map(|migration| migration.checksum.iter());
+    let checksums = migrator.iter().flat_map(|migration| migration.checksum.iter());
     let name = format!("smshook_template_{:016x}", hash(checksums));
-    execute(
-        connection,
-        format!("select pg_advisory_lock({TEMPLATE_LOCK})"),
-    )
-    .await;
-    let exists: bool =
-        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-            .bind(&name)
-            .fetch_one(&mut *connection)
-            .await
-            .expect("look for the template");
+    execute(connection, format!("select pg_advisory_lock({TEMPLATE_LOCK})")).await;
+    let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(&name)
+        .fetch_one(&mut *connection)
+        .await
+        .expect("look for the template");
     if !exists {
         // Under its final name only when it is complete: a killed test run must not leave half of one.
-        execute(
-            connection,
-            format!("drop database if exists {name}_new with (force)"),
-        )
-        .await;
+        execute(connection, format!("drop database if exists {name}_new with (force)")).await;
         execute(connection, format!("create database {name}_new")).await;
         migrate(&options.clone().database(&format!("{name}_new")), &migrator).await;
-        execute(
-            connection,
-            format!("alter database {name}_new rename to {name}"),
-        )
-        .await;
+        execute(connection, format!("alter database {name}_new rename to {name}")).await;
     }
-    execute(
-        connection,
-        format!("select pg_advisory_unlock({TEMPLATE_LOCK})"),
-    )
-    .await;
+    execute(connection, format!("select pg_advisory_unlock({TEMPLATE_LOCK})")).await;
     name
 }
 
@@ -333,15 +298,11 @@ async fn start(settings: &Settings) -> EmbeddedPostgres {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("the work panicked")
+    tokio::task::spawn_blocking(work).await.expect("the work panicked")
 }
 
 /// Runs a future to its end where no runtime can be entered: in `Drop`, and inside a `OnceLock`.
-fn on_a_thread<T: Send + 'static, F: Future<Output = T>>(
-    work: impl FnOnce() -> F + Send + 'static,
-) -> T {
+fn on_a_thread<T: Send + 'static, F: Future<Output = T>>(work: impl FnOnce() -> F + Send + 'static) -> T {
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -361,9 +322,7 @@ fn server_settings(directory: &Path) -> Settings {
     ];
     Settings {
         durable: false,
-        parameters: parameters
-            .map(|(name, value)| (name.into(), value.into()))
-            .to_vec(),
+        parameters: parameters.map(|(name, value)| (name.into(), value.into())).to_vec(),
         ..Settings::new(directory.join("server"))
     }
 }
@@ -371,8 +330,7 @@ fn server_settings(directory: &Path) -> Settings {
 /// In memory where there is room (Docker's default of 64 MB is none), else on disk; one for each checkout and user.
 fn base_directory() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    let has_room =
-        rustix::fs::statvfs(memory).is_ok_and(|stat| stat.f_bavail * stat.f_frsize >= GIBIBYTE);
+    let has_room = rustix::fs::statvfs(memory).is_ok_and(|stat| stat.f_bavail * stat.f_frsize >= GIBIBYTE);
     let parent = if has_room {
         memory.to_path_buf()
     } else {

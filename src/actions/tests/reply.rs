@@ -26,10 +26,7 @@ async fn reply_with(script: &Script, job: &Job, channel: &ReplyChannel, text: &s
         on_unknown,
         skip_if_gateway_rule_matched: true,
     };
-    let limits = loop_limits(&LoopGuard {
-        limits: Vec::new(),
-        same_text: None,
-    });
+    let limits = loop_limits(&LoopGuard { limits: Vec::new() });
     let client = client(&channel.request);
     super::super::reply::run(&script.journal(), &client, &limits, job, &reply).await
 }

@@ -285,7 +285,7 @@ impl<'a> Reader<'a> {
         let place = Place::root().key("server");
         let seconds = |seconds| Duration::from_secs(seconds);
         Server {
-            listen: self.listen(&place, typed.listen, 8080),
+            listen: self.listen(&place, typed.listen, "SMSHOOK_LISTEN", 8080),
             public_url: typed
                 .public_url
                 .and_then(|url| self.public_url(&place.key("public_url"), &url)),
@@ -301,14 +301,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn listen(&mut self, section: &Place, typed: Option<String>, port: u16) -> SocketAddr {
+    /// What the file says, else what `variable` says, else `port` on loopback.
+    fn listen(&mut self, section: &Place, typed: Option<String>, variable: &str, port: u16) -> SocketAddr {
         let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        let Some(typed) = typed else { return default };
-        typed.parse().unwrap_or_else(|_unreadable| {
-            let what = format!("`{typed}` is not an address to listen on");
+        let environment = || (self.environment)(variable).filter(|address| !address.trim().is_empty());
+        let in_file = typed.is_some();
+        let Some(address) = typed.or_else(environment) else {
+            return default;
+        };
+        address.parse().unwrap_or_else(|_unreadable| {
+            let whence = if in_file {
+                String::new()
+            } else {
+                format!(" (environment variable `{variable}`)")
+            };
             self.error(
                 &section.key("listen"),
-                what,
+                format!("`{address}` is not an address to listen on{whence}"),
                 format!("write an IP address and a port, such as \"{default}\""),
             );
             default
@@ -330,7 +339,7 @@ impl<'a> Reader<'a> {
 
     fn admin(&mut self, typed: file::Admin, public: SocketAddr) -> Admin {
         let place = Place::root().key("admin");
-        let listen = self.listen(&place, typed.listen, 8081);
+        let listen = self.listen(&place, typed.listen, "SMSHOOK_ADMIN_LISTEN", 8081);
         let token_place = place.key("token");
         let had_token = typed.token.is_some();
         let token = typed
@@ -410,16 +419,7 @@ impl<'a> Reader<'a> {
                     .collect()
             },
         );
-        let same_text = typed
-            .same_text
-            .as_ref()
-            .map_or(per(2, Duration::from_mins(30)), |limit| {
-                self.reply_limit(&place.key("same_text"), limit)
-            });
-        LoopGuard {
-            limits,
-            same_text: Some(same_text),
-        }
+        LoopGuard { limits }
     }
 
     fn reply_limit(&mut self, place: &Place, typed: &file::Limit) -> ReplyLimit {

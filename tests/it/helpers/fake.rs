@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
@@ -24,6 +24,7 @@ pub(crate) enum Answer {
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
@@ -63,7 +64,11 @@ pub(crate) struct Fake {
 impl Fake {
     /// Starts one that answers 202 as Mobile API Connect does.
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// As [`Fake::start`], on a listener of the test's: so that it can be away at first.
+    pub(crate) fn on(listener: tokio::net::TcpListener) -> Self {
         let fake = Self {
             address: listener.local_addr().unwrap(),
             inner: Arc::default(),
@@ -130,30 +135,47 @@ impl Fake {
             }
         };
         let patience = tokio::time::timeout(super::PATIENCE, waiting).await;
-        assert!(patience.is_ok(), "{requests} requests expected, {} came", self.asked().len());
+        assert!(
+            patience.is_ok(),
+            "{requests} requests expected, {} came",
+            self.asked().len()
+        );
     }
 }
 
-async fn answer(State(fake): State<Fake>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let lane = serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body["lane"].as_str()?.to_owned()));
-    let Some(lane) = lane else { return answer_by_script(fake, uri, headers, body).await };
+async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    let asked = Asked {
+        method,
+        path: uri.to_string(),
+        headers,
+        body,
+    };
+    let lane = serde_json::from_str::<Value>(&asked.body)
+        .ok()
+        .and_then(|body| Some(body["lane"].as_str()?.to_owned()));
+    let Some(lane) = lane else {
+        return answer_by_script(fake, asked).await;
+    };
     fake.enter(&lane);
     // long enough for a second request of the lane to meet this one, were there one
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
-    let response = answer_by_script(fake.clone(), uri, headers, body).await;
+    let response = answer_by_script(fake.clone(), asked).await;
     fake.leave(&lane);
     response
 }
 
-async fn answer_by_script(fake: Fake, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let asked = Asked { path: uri.to_string(), headers, body: String::from_utf8(body.to_vec()).unwrap() };
+async fn answer_by_script(fake: Fake, asked: Asked) -> Response {
     fake.inner.asked.lock().unwrap().push(asked);
     fake.inner.came.notify_waiters();
     let scripted = fake.inner.script.lock().unwrap().pop_front();
     let usual = || Answer::Now(202, vec![], r#"{"id":"msg_1","status":"queued"}"#.to_owned());
-    match scripted.or_else(|| fake.inner.otherwise.lock().unwrap().clone()).unwrap_or_else(usual) {
+    match scripted
+        .or_else(|| fake.inner.otherwise.lock().unwrap().clone())
+        .unwrap_or_else(usual)
+    {
         Answer::Now(status, headers, body) => {
             let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
             for (name, value) in headers {

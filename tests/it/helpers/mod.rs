@@ -22,7 +22,7 @@ use sqlx::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(crate) use fake::{Answer, Fake};
+pub(crate) use fake::{Answer, Asked, Fake};
 
 use crate::testkit::TestDatabase;
 
@@ -49,7 +49,11 @@ impl App {
         let directory = tempfile::tempdir().unwrap();
         let config = configuration(directory.path(), Some(&database.url()), toml);
         let running = app::start(Arc::new(config)).await.unwrap();
-        Self { database, running: Some(running), directory }
+        Self {
+            database,
+            running: Some(running),
+            directory,
+        }
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -77,7 +81,10 @@ impl App {
 
     /// Action, state and reason of every job, in order.
     pub(crate) async fn jobs(&self) -> Vec<(String, String, Option<String>)> {
-        sqlx::query_as("SELECT action, state, reason FROM v1.jobs ORDER BY id").fetch_all(self.pool()).await.unwrap()
+        sqlx::query_as("SELECT action, state, reason FROM v1.jobs ORDER BY id")
+            .fetch_all(self.pool())
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn count(&self, of: &'static str) -> i64 {
@@ -88,7 +95,10 @@ impl App {
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().unwrap();
         running.stop();
-        tokio::time::timeout(PATIENCE, running.finish()).await.expect("the service stops").unwrap();
+        tokio::time::timeout(PATIENCE, running.finish())
+            .await
+            .expect("the service stops")
+            .unwrap();
     }
 }
 
@@ -120,10 +130,20 @@ impl Intake {
         let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics);
         let listener = http::bind(config.server.listen).unwrap();
         let address = listener.local_addr().unwrap();
-        let (state, limits) = (Arc::new(WebhookState::new(Arc::clone(&config), acceptor, metrics)), Limits::from(&config.server));
+        let (state, limits) = (
+            Arc::new(WebhookState::new(Arc::clone(&config), acceptor, metrics)),
+            Limits::from(&config.server),
+        );
         let stop = tokio_util::sync::CancellationToken::new();
         tokio::spawn(http::serve_public(listener, state, limits, stop.clone()));
-        Self { database, store, config, address, stop, directory }
+        Self {
+            database,
+            store,
+            config,
+            address,
+            stop,
+            directory,
+        }
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -160,7 +180,12 @@ pub(crate) async fn count(pool: &PgPool, query: &'static str) -> i64 {
 
 pub(crate) async fn jobs_ended(pool: &PgPool) {
     eventually("every job ends", async || {
-        count(pool, "SELECT count(*) FROM v1.jobs WHERE state IN ('waiting', 'available', 'running')").await == 0
+        count(
+            pool,
+            "SELECT count(*) FROM v1.jobs WHERE state IN ('waiting', 'available', 'running')",
+        )
+        .await
+            == 0
     })
     .await;
 }
@@ -173,7 +198,10 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
             pause.tick().await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "it never came true: {what}");
+    assert!(
+        tokio::time::timeout(PATIENCE, looking).await.is_ok(),
+        "it never came true: {what}"
+    );
 }
 
 /// A configuration with the standard endpoint, unless `toml` brings its own.
@@ -184,13 +212,21 @@ pub(crate) fn configuration(directory: &std::path::Path, database: Option<&str>,
 }
 
 pub(crate) fn write_configuration(directory: &std::path::Path, database: Option<&str>, toml: &str) -> PathBuf {
-    let database = database.map(|url| format!("[database]\nurl = {}\n", json!(url))).unwrap_or_default();
+    let database = database
+        .map(|url| format!("[database]\nurl = {}\n", json!(url)))
+        .unwrap_or_default();
     let endpoint = if toml.contains("[[endpoint]]") {
         String::new()
     } else {
-        format!("[[endpoint]]\nname = \"main\"\npath = \"/hooks/sms\"\ngateway = \"mobile-api-connect\"\nsecrets = [\"{SECRET}\"]\n")
+        format!(
+            "[[endpoint]]\nname = \"main\"\npath = \"/hooks/sms\"\ngateway = \"mobile-api-connect\"\nsecrets = [\"{SECRET}\"]\n"
+        )
     };
-    let server = if toml.contains("[server]") { "" } else { "[server]\nlisten = \"127.0.0.1:0\"\n" };
+    let server = if toml.contains("[server]") {
+        ""
+    } else {
+        "[server]\nlisten = \"127.0.0.1:0\"\n"
+    };
     let text = format!(
         "data_dir = {}\n{server}[admin]\nlisten = \"127.0.0.1:0\"\n{database}{endpoint}{toml}\n",
         json!(directory.join("data"))
@@ -273,8 +309,16 @@ async fn exchange(address: std::net::SocketAddr, request: &[u8]) -> std::io::Res
     stream.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
-    Ok(Response { status, head: head.to_owned(), body: body.to_owned() })
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or(std::io::ErrorKind::InvalidData)?;
+    Ok(Response {
+        status,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
 }
 
 /// The real binary as a process of its own; killed when dropped.
@@ -285,49 +329,79 @@ pub(crate) struct Process {
     log: PathBuf,
 }
 
+/// `smshook` with these arguments, nothing of our database in its environment, and nothing on its standard input.
+pub(crate) fn smshook(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smshook"));
+    command.args(arguments).env_remove("DATABASE_URL").stdin(Stdio::null());
+    command
+}
+
 impl Process {
-    /// Starts the binary on `config` and waits until it listens; its log goes to a file.
+    /// Starts the binary on `config` and waits until it listens; its log goes to a file beside it.
     pub(crate) async fn start(config: &std::path::Path) -> Self {
-        let log = config.with_file_name(format!("log-{}", uuid::Uuid::now_v7()));
-        let file = std::fs::File::create(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_smshook"))
-            .args(["--config", config.to_str().unwrap(), "serve"])
-            .env("SMSHOOK_LOG", "json")
-            .env_remove("DATABASE_URL")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .unwrap();
-        let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut process = Self { child, address: nobody, admin: nobody, log };
-        let listening = process.logged("listening").await;
-        process.address = listening["public"].as_str().unwrap().parse().unwrap();
-        process.admin = listening["admin"].as_str().unwrap().parse().unwrap();
+        let mut command = smshook(&["--config", config.to_str().unwrap(), "serve"]);
+        command.env("SMSHOOK_LOG", "json");
+        Self::of(command, config.parent().unwrap()).await
+    }
+
+    /// Runs `command` and waits until it listens.
+    pub(crate) async fn of(command: Command, directory: &std::path::Path) -> Self {
+        let mut process = Self::spawn(command, directory);
+        let mut found = None;
+        process
+            .watch("the log says where it listens", |text| {
+                found = text.lines().find_map(|line| {
+                    Some((
+                        field(line, "public")?.parse().ok()?,
+                        field(line, "admin")?.parse().ok()?,
+                    ))
+                });
+                found.is_some()
+            })
+            .await;
+        (process.address, process.admin) = found.unwrap();
         process
     }
 
-    /// Waits for a log line with this message.
-    pub(crate) async fn logged(&mut self, message: &str) -> Value {
-        let mut found = Value::Null;
-        let log = self.log.clone();
-        let child = &mut self.child;
-        eventually(&format!("the log says `{message}`"), async || {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let line = text
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find(|line| line["message"].as_str().is_some_and(|found| found.starts_with(message)));
-            found = line.unwrap_or_default();
-            assert!(!found.is_null() || child.try_wait().unwrap().is_none(), "the process ended: {text}");
-            !found.is_null()
+    /// Runs `command`, its standard error going to a file in `directory`.
+    pub(crate) fn spawn(mut command: Command, directory: &std::path::Path) -> Self {
+        let log = directory.join(format!("log-{}", uuid::Uuid::now_v7()));
+        let file = std::fs::File::create(&log).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            child,
+            address: nobody,
+            admin: nobody,
+            log,
+        }
+    }
+
+    /// Waits for a log line that has this in it.
+    pub(crate) async fn logged(&mut self, message: &str) {
+        self.watch(&format!("the log says `{message}`"), |text| text.contains(message))
+            .await;
+    }
+
+    /// Waits until the log is as wanted; that the process ended before is the test's failure.
+    async fn watch(&mut self, what: &str, mut wanted: impl FnMut(&str) -> bool) {
+        eventually(what, async || {
+            let ended = self.child.try_wait().unwrap().is_some();
+            // read after that look, so that an ended process has written all it ever will
+            let text = self.log_text();
+            let found = wanted(&text);
+            assert!(found || !ended, "the process ended: {text}");
+            found
         })
         .await;
-        found
     }
 
     pub(crate) fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub(crate) async fn text(&self, from: &str, text: &str) -> Response {
+        deliver(self.address, "/hooks/sms", sms(from, text).to_string().as_bytes()).await
     }
 
     pub(crate) fn pid(&self) -> rustix::process::Pid {
@@ -336,6 +410,12 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Kills it as the kernel does when memory runs out.
+    pub(crate) async fn kill(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+        assert_eq!(self.ended().await, None);
     }
 
     /// Waits for its end and returns the exit code; `None` if a signal ended it.
@@ -352,6 +432,15 @@ impl Process {
         .await;
         code
     }
+}
+
+/// A field of a log line, be it JSON or text.
+fn field(line: &str, name: &str) -> Option<String> {
+    if let Ok(line) = serde_json::from_str::<Value>(line) {
+        return Some(line[name].as_str()?.to_owned());
+    }
+    let (_, rest) = line.split_once(&format!(" {name}="))?;
+    Some(rest.split(' ').next()?.to_owned())
 }
 
 impl Drop for Process {
