@@ -23,6 +23,8 @@ use crate::worker::Worker;
 
 /// The name of our database in the embedded server.
 const DATABASE: &str = "smshook";
+/// How long a database that hangs may keep us from ending.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// How long the embedded server may take to write out its data at the end.
 const DATABASE_GRACE: Duration = Duration::from_secs(30);
 /// How long the start waits for a first connection: beyond it the listeners come up without the database, because the
@@ -88,7 +90,9 @@ impl Database {
 
     /// Closes it; stops the embedded server if it is ours.
     pub async fn close(self) -> anyhow::Result<()> {
-        self.store.close().await;
+        if tokio::time::timeout(CLOSE_WITHIN, self.store.close()).await.is_err() {
+            tracing::warn!("the database does not let its connections go; leaving them behind");
+        }
         if let Some(embedded) = self.embedded {
             tokio::task::spawn_blocking(move || embedded.stop(DATABASE_GRACE)).await??;
         }

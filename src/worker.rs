@@ -23,6 +23,8 @@ use crate::store::{Claimed, JOBS_CHANNEL, Settlement, Store, StoreError, Want};
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// Compliance replies have no configuration of their own.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long arming the listener may take: without it polling finds the work.
+const LISTEN_WITHIN: Duration = Duration::from_secs(5);
 /// Between two tries of a settlement that Postgres would not take.
 const SETTLE_AGAIN: Duration = Duration::from_millis(250);
 
@@ -130,7 +132,8 @@ impl Worker {
             listener.listen(JOBS_CHANNEL).await?;
             Ok::<_, sqlx::Error>(listener)
         };
-        let listener = armed.await.ok();
+        let armed = tokio::time::timeout(LISTEN_WITHIN, armed).await;
+        let listener = armed.ok().and_then(Result::ok);
         self.metrics.listening.set(i64::from(listener.is_some()));
         listener
     }

@@ -30,7 +30,7 @@ async fn attempt(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec)
     let request = Rendered::reuse_or_make(progress.request.take(), spec, "", &operation_key(job), &names)
         .map_err(|error| Outcome::Discard(error.to_string()))?;
     progress.request = Some(request.clone());
-    progress.sending = Some(Sending { attempt: job.attempt });
+    progress.sending = Some(Sending::by(job));
     journal.save(job, &progress).await?;
     let verdict = exchange(client, job, spec, spec.on_unknown, &request).await;
     if !matches!(verdict, Verdict::Done { .. } | Verdict::Unknown(_)) {

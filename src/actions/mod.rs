@@ -255,7 +255,7 @@ fn check_signing(action: &str, spec: &HttpSpec) -> Result<(), ActionsError> {
     }
 }
 
-/// The configured limits as the gate takes them: the one with the shortest window and the one with the longest.
+/// The configured limits as the gate takes them.
 fn loop_limits(guard: &LoopGuard) -> LoopLimits {
     LoopLimits {
         windows: guard.limits.iter().map(|limit| (limit.replies, limit.within)).collect(),

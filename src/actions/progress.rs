@@ -26,6 +26,19 @@ pub(super) struct Progress {
 pub(super) struct Sending {
     /// Which attempt.
     pub(super) attempt: i32,
+    /// Whether the other side has had its time to report on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) waited: bool,
+}
+
+impl Sending {
+    /// This attempt, about to send.
+    pub(super) const fn by(job: &Job) -> Self {
+        Self {
+            attempt: job.attempt,
+            waited: false,
+        }
+    }
 }
 
 impl Progress {

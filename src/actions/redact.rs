@@ -30,6 +30,8 @@ impl Redaction {
         });
         let signing = spec.sign.iter().flat_map(|sign| &sign.secrets);
         let secrets = headers.chain(signing).map(SecretString::expose_secret);
+        // The key itself is what stands behind the prefix.
+        let secrets = secrets.map(|secret| secret.strip_prefix("whsec_").unwrap_or(secret));
         let message = &job.message;
         let texts = [
             message.text.as_str(),

@@ -15,7 +15,7 @@ use super::progress::{Journal, Progress, Sending};
 use super::request::Rendered;
 use crate::config::ReplyChannel;
 use crate::config::action::OnUnknown;
-use crate::job::{Job, Outcome};
+use crate::job::{Job, JobKind, Outcome};
 use crate::store::{LoopLimits, SendGate};
 use crate::template::Template;
 
@@ -53,19 +53,21 @@ async fn attempt(
 ) -> Result<Outcome, Outcome> {
     let reference = operation_key(job);
     let mut progress = Progress::of(job)?;
-    if let Some(earlier) = progress.sending.take() {
-        settle_unknown(journal, job, &reference, reply.on_unknown, earlier.attempt).await?;
+    if progress.sending.is_some() {
+        settle_unknown(journal, job, &reference, reply.on_unknown, &mut progress).await?;
         // To be sent again: the gate takes a `sending` that is left over for a reason to stop.
         journal.save(job, &progress).await?;
     }
     may_answer(job, reply)?;
     let request = render(job, reply, progress.request.take())?;
     progress.request = Some(request.clone());
-    progress.sending = Some(Sending { attempt: job.attempt });
-    pass(journal.begin_send(job, &reference, limits, &progress).await?)?;
+    progress.sending = Some(Sending::by(job));
+    pass(job, journal.begin_send(job, &reference, limits, &progress).await?)?;
     let verdict = exchange(client, job, &reply.channel.request, reply.on_unknown, &request).await;
-    if !matches!(verdict, Verdict::Done { .. } | Verdict::Unknown(_)) {
-        journal.clear_sending(job, &mut progress).await?;
+    match verdict {
+        Verdict::Done { .. } => {}
+        Verdict::Unknown(_) => wait_for_report(journal, job, &mut progress).await?,
+        _ => journal.clear_sending(job, &mut progress).await?,
     }
     Ok(match verdict {
         Verdict::Done { status, captures } => {
@@ -82,23 +84,46 @@ async fn attempt(
     })
 }
 
-/// Ends the job unless it may be sent again.
+/// Decides about an earlier attempt that may have sent: ends the job, or waits, unless it may be sent again.
 async fn settle_unknown(
     journal: &Journal,
     job: &Job,
     reference: &str,
     on_unknown: OnUnknown,
-    attempt: i32,
+    progress: &mut Progress,
 ) -> Result<(), Outcome> {
-    match journal.event_for(reference).await? {
-        Some(event) => Err(Outcome::Done(json!({ "reference": reference, "event": event }))),
-        None if on_unknown == OnUnknown::Resend => Ok(()),
-        None => Err(Outcome::Discard(format!(
-            "not known whether attempt {attempt} was sent: it ended before the gateway answered, and the gateway has \
-             reported nothing since; `smshook jobs retry {}` sends it again",
+    if let Some(event) = journal.event_for(reference).await? {
+        return Err(Outcome::Done(json!({ "reference": reference, "event": event })));
+    }
+    match &progress.sending {
+        _ if on_unknown == OnUnknown::Resend => {
+            progress.sending = None;
+            Ok(())
+        }
+        // Its time was up or its process died: nobody has asked the gateway to report yet.
+        Some(earlier) if !earlier.waited => {
+            let reason = format!(
+                "attempt {} may have been sent; waiting for the gateway's report",
+                earlier.attempt
+            );
+            wait_for_report(journal, job, progress).await?;
+            Err(Outcome::Snooze { after: REPORT, reason })
+        }
+        earlier => Err(Outcome::Discard(format!(
+            "not known whether attempt {} was sent: it ended before the gateway answered, and the gateway has reported \
+             nothing since; `smshook jobs retry {}` sends it again",
+            earlier.as_ref().map_or(job.attempt, |earlier| earlier.attempt),
             job.id
         ))),
     }
+}
+
+/// Notes that the next attempt finds a gateway that has had its time.
+async fn wait_for_report(journal: &Journal, job: &Job, progress: &mut Progress) -> Result<(), Outcome> {
+    if let Some(sending) = &mut progress.sending {
+        sending.waited = true;
+    }
+    journal.save(job, progress).await
 }
 
 /// Whether this sender is to be answered at all.
@@ -144,10 +169,13 @@ pub(super) fn text(job: &Job, reply: &Reply<'_>) -> Result<String, Outcome> {
     Ok(text)
 }
 
-fn pass(gate: SendGate) -> Result<(), Outcome> {
+fn pass(job: &Job, gate: SendGate) -> Result<(), Outcome> {
     let reason = match gate {
         SendGate::Clear => return Ok(()),
         SendGate::LeaseLost => return Err(Outcome::Release),
+        SendGate::Suppressed if job.kind == JobKind::OptOutConfirmation => {
+            "the opt-out that this confirms is no longer in force".to_owned()
+        }
         SendGate::Suppressed => "the sender has opted out".to_owned(),
         SendGate::Expired => "it is too late to send this".to_owned(),
         SendGate::LoopGuard(limit) => format!("loop guard: the sender has had {limit}"),

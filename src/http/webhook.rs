@@ -22,7 +22,7 @@ use super::server::{Limits, Overload};
 use crate::config::{Config, Endpoint};
 use crate::gateway::Ack;
 use crate::metrics::Metrics;
-use crate::signature::{self, AllowUnsigned, Refusal, VerifiedBody};
+use crate::signature::{self, AllowUnsigned, Proof, Refusal, VerifiedBody};
 use crate::store::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
 
 /// What the receive path needs of the rest of the process.
@@ -157,7 +157,12 @@ async fn receive(state: Arc<WebhookState>, limits: Limits, request: Request) -> 
         Ok(body) => {
             line.bytes = body.len();
             match verify(endpoint, &head.headers, body) {
-                Ok(verified) => store(&state, plan(&state, inlet, endpoint, &verified), &endpoint.gateway.ack).await,
+                Ok(verified) => {
+                    if let Proof::Secret(place) = verified.proof() {
+                        line.secret = Some(place + 1);
+                    }
+                    store(&state, plan(&state, inlet, endpoint, &verified), &endpoint.gateway.ack).await
+                }
                 Err(refusal) => refused(endpoint, refusal),
             }
         }
@@ -289,6 +294,8 @@ struct RequestLine {
     status: StatusCode,
     reason: Option<&'static str>,
     message_id: Option<Uuid>,
+    /// The place in `secrets`, from 1, of the one that matched: who rotates must know when the old one is unused.
+    secret: Option<u32>,
 }
 
 impl RequestLine {
@@ -302,6 +309,7 @@ impl RequestLine {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             reason: None,
             message_id: None,
+            secret: None,
         }
     }
 
@@ -330,6 +338,7 @@ impl Drop for RequestLine {
             message.id = self.message_id.map(tracing::field::display),
             bytes = self.bytes,
             reason = self.reason,
+            secret = self.secret,
             "request"
         );
     }

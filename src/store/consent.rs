@@ -26,13 +26,21 @@ pub(super) struct Asked<'a> {
 /// because an opt-in only lifts it when it is newer.
 pub(super) async fn opt_out(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<bool, StoreError> {
     let number = asked.address.key();
-    let in_force = sqlx::query!(
+    let begun = sqlx::query_scalar!(
         r#"
-        INSERT INTO smshook.opt_outs (suppression_group, number, source, message_id, keyword, tier, opted_out_at)
-        VALUES ($1, $2, 'message', $3, $4, $5, least(coalesce($6, now()), now()))
-        ON CONFLICT (suppression_group, number) WHERE opted_in_at IS NULL
-            DO UPDATE SET opted_out_at = greatest(opt_outs.opted_out_at, excluded.opted_out_at)
-        RETURNING message_id AS "message_id?"
+        WITH known AS (
+            -- under this spelling of the number or another
+            UPDATE smshook.opt_outs SET opted_out_at = greatest(opted_out_at, least(coalesce($6, now()), now()))
+            WHERE suppression_group = $1 AND number = ANY ($7) AND opted_in_at IS NULL
+            RETURNING id
+        ), begun AS (
+            INSERT INTO smshook.opt_outs (suppression_group, number, source, message_id, keyword, tier, opted_out_at)
+            SELECT $1, $2, 'message', $3, $4, $5, least(coalesce($6, now()), now()) WHERE NOT EXISTS (SELECT FROM known)
+            ON CONFLICT (suppression_group, number) WHERE opted_in_at IS NULL
+                DO UPDATE SET opted_out_at = greatest(opt_outs.opted_out_at, excluded.opted_out_at)
+            RETURNING message_id
+        )
+        SELECT EXISTS (SELECT FROM begun WHERE message_id = $3) AS "begun!"
         "#,
         asked.group,
         number,
@@ -40,11 +48,12 @@ pub(super) async fn opt_out(connection: &mut PgConnection, asked: &Asked<'_>) ->
         asked.keyword,
         asked.tier,
         asked.sent_at,
+        &asked.address.suppression_keys(),
     )
     .fetch_one(&mut *connection)
     .await?;
     cancel_queued(connection, asked.group, number).await?;
-    Ok(in_force.message_id == Some(asked.message_id))
+    Ok(begun)
 }
 
 /// Lifts an opt-out that is older than this request; a tie leaves it in force. Always true: an opt-in may be confirmed, and
@@ -69,6 +78,7 @@ pub(super) async fn opt_in(connection: &mut PgConnection, asked: &Asked<'_>) -> 
 }
 
 /// Cancels the texts queued for a number and frees their lanes. One that is running meets the same check before it sends.
+/// The confirmation of an opt-out stays: whoever says STOP twice is owed one, and the gate knows which.
 pub(super) async fn cancel_queued(connection: &mut PgConnection, group: &str, number: &str) -> Result<(), StoreError> {
     let numbers = spellings(number);
     let lanes = sqlx::query_scalar!(
@@ -78,6 +88,7 @@ pub(super) async fn cancel_queued(connection: &mut PgConnection, group: &str, nu
         WHERE id IN (
             SELECT id FROM smshook.jobs
             WHERE send_to = ANY ($1) AND send_group = $2 AND state IN ('waiting', 'available')
+              AND kind <> 'opt_out_confirmation'
             ORDER BY lane FOR UPDATE)
           AND state IN ('waiting', 'available')
         RETURNING lane

@@ -13,7 +13,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, PgConnection};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -23,6 +24,9 @@ use crate::rules::PlannedJob;
 
 /// A confirmation is sent within five minutes or not at all (47 CFR 64.1200(a)(12)).
 const CONFIRM_WITHIN: Duration = Duration::from_mins(5);
+/// How long the worker waits for one answer of the database: far longer than any takes, so that only a server that is frozen
+/// or behind a dead network is given up, and the worker can still poll, settle and stop.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often an insertion follows a lane whose head changes under it, before the whole transaction is tried again.
 const MOST_ROUNDS: usize = 16;
 
@@ -355,7 +359,8 @@ impl Store {
             .map(|w| i64::try_from(w.slots).unwrap_or(i64::MAX))
             .collect();
         let leases: Vec<f64> = wants.iter().map(|w| w.lease.as_secs_f64()).collect();
-        let rows = sqlx::query_as!(
+        let mut connection = self.pool.acquire().await?;
+        let claiming = sqlx::query_as!(
             ClaimedRow,
             r#"
             WITH due AS (
@@ -386,8 +391,11 @@ impl Store {
             &slots,
             &leases,
         )
-        .fetch_all(&self.pool)
-        .await?;
+        .fetch_all(&mut *connection);
+        let rows = match tokio::time::timeout(PATIENCE, claiming).await {
+            Ok(rows) => rows?,
+            Err(_hangs) => return Err(leave_behind(connection)),
+        };
         rows.into_iter().map(Claimed::try_from).collect()
     }
 
@@ -395,17 +403,24 @@ impl Store {
     /// stale holder changes nothing.
     pub async fn settle(&self, settlements: &[Settlement]) -> Result<usize, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        let settled = settle_rows(&mut transaction, settlements).await?;
-        let ended: Vec<i64> = settled.iter().filter(|row| row.1).map(|row| row.0).collect();
-        promote(&mut transaction, &ended).await?;
-        transaction.commit().await?;
-        Ok(settled.len())
+        match tokio::time::timeout(PATIENCE, settle_all(&mut connection, settlements)).await {
+            Ok(settled) => settled,
+            Err(_hangs) => Err(leave_behind(connection)),
+        }
     }
 
     /// Ends due jobs of actions that nobody configured any more, with that reason. Returns how many.
     pub async fn discard_unconfigured(&self, configured: &[String]) -> Result<usize, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut connection = self.pool.acquire().await?;
+        match tokio::time::timeout(PATIENCE, Self::discard_orphans(&mut connection, configured)).await {
+            Ok(discarded) => discarded,
+            Err(_hangs) => Err(leave_behind(connection)),
+        }
+    }
+
+    /// Ends due jobs of actions that are not in `configured`; returns how many.
+    async fn discard_orphans(connection: &mut PgConnection, configured: &[String]) -> Result<usize, StoreError> {
+        let mut transaction = connection.begin().await?;
         // one probe of the index per action, however many jobs it has
         let lanes = sqlx::query_scalar!(
             r#"
@@ -508,6 +523,23 @@ impl Store {
             .fetch_one(&self.pool)
             .await?)
     }
+}
+
+/// One transaction: the settlements, and then the successors of those that ended.
+async fn settle_all(connection: &mut PgConnection, settlements: &[Settlement]) -> Result<usize, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let settled = settle_rows(&mut transaction, settlements).await?;
+    let ended: Vec<i64> = settled.iter().filter(|row| row.1).map(|row| row.0).collect();
+    promote(&mut transaction, &ended).await?;
+    transaction.commit().await?;
+    Ok(settled.len())
+}
+
+/// Gives up on a database that hangs, and on this connection with it: returned to the pool, it would keep its place there
+/// until the database answers. Whether it committed shows in the lease or at the fence.
+fn leave_behind(connection: PoolConnection<Postgres>) -> StoreError {
+    drop(connection.detach());
+    StoreError::Unavailable(sqlx::Error::PoolTimedOut)
 }
 
 /// Per settled job: its lane and whether it ended.

@@ -174,6 +174,21 @@ async fn an_unknown_end_waits_for_the_gateways_report_and_then_for_a_person() {
 const REPORT: Duration = Duration::from_mins(1);
 
 #[tokio::test]
+async fn an_attempt_that_left_nothing_but_sending_gives_the_gateway_its_time_once() {
+    let server = Server::playing(vec![say("202 Accepted", "", "")]).await;
+    let script = Script::new();
+    let second = next_attempt(&job(), json!({ "sending": { "attempt": 1 } }));
+    let Outcome::Snooze { after: REPORT, reason } = reply(&script, &second, &server).await else {
+        panic!("no wait")
+    };
+    assert_eq!(reason, "attempt 1 may have been sent; waiting for the gateway's report");
+    assert_eq!(script.last()["sending"], json!({ "attempt": 1, "waited": true }));
+    let third = next_attempt(&second, script.last());
+    assert!(matches!(reply(&script, &third, &server).await, Outcome::Discard(_)));
+    assert!(server.heard().is_empty());
+}
+
+#[tokio::test]
 async fn who_may_send_twice_goes_through_the_gate_again() {
     let server = Server::playing(vec![Play::HangUp, say("202 Accepted", "", "")]).await;
     let (script, channel) = (Script::new(), channel(&server.origin()));
@@ -182,7 +197,7 @@ async fn who_may_send_twice_goes_through_the_gate_again() {
     let outcome = reply_with(&script, &second, &channel, "Hi", OnUnknown::Resend).await;
     assert!(matches!(outcome, Outcome::Done(_)));
     let saved = script.saved();
-    assert!(saved[1]["sending"].is_null() && saved[2]["sending"] == json!({ "attempt": 2 }));
+    assert!(saved[2]["sending"].is_null() && saved[3]["sending"] == json!({ "attempt": 2 }));
     let heard = server.heard();
     assert_eq!(heard[0], heard[1]);
 }
