@@ -266,8 +266,10 @@ async fn database_died(embedded: Option<&EmbeddedPostgres>) {
 /// Brings the schema up to date. False if the database is away; an error if it is there and will not have it.
 async fn migrate(store: &Store) -> anyhow::Result<bool> {
     let migrated = match tokio::time::timeout(FIRST_CONNECTION, store.pool().acquire()).await {
-        // Returned to the pool by now, for the migration to take.
-        Ok(_connected) => store.migrate().await,
+        Ok(connected) => {
+            drop(connected);
+            store.migrate().await
+        }
         Err(_elapsed) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
     };
     match migrated {

@@ -15,6 +15,8 @@ const EXCERPT_BYTES: usize = 500;
 const SHORTEST_WORD: usize = 3;
 /// A run of as many digits may be a phone number or a one-time code's longer cousin.
 const LONG_RUN: usize = 7;
+/// The same where blanks, dashes or brackets stand between the digits; a date has eight.
+const LONG_SPACED_RUN: usize = 10;
 
 /// The words that must not be repeated.
 pub(super) struct Redaction {
@@ -82,25 +84,42 @@ fn mask_digits(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut run = String::new();
     for c in text.chars() {
-        if c.is_ascii_digit() {
+        let joins = !run.is_empty() && matches!(c, ' ' | '\u{a0}' | '-' | '(' | ')' | '/');
+        if c.is_ascii_digit() || joins {
             run.push(c);
         } else {
-            flush(&mut masked, &mut run);
+            flush(&mut masked, &run);
+            run.clear();
             masked.push(c);
         }
     }
-    flush(&mut masked, &mut run);
+    flush(&mut masked, &run);
     masked
 }
 
-fn flush(masked: &mut String, run: &mut String) {
-    if run.len() >= LONG_RUN {
-        masked.push('…');
-        masked.push_str(run.get(run.len() - 4..).unwrap_or_default());
+/// Adds digits and what stands between and behind them: a number's last four digits, or else each group by itself.
+fn flush(masked: &mut String, run: &str) {
+    let number = run.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    if digits.len() >= LONG_SPACED_RUN {
+        push_last_four(masked, &digits);
     } else {
-        masked.push_str(run);
+        for group in number.split_inclusive(|c: char| !c.is_ascii_digit()) {
+            let digits = group.trim_end_matches(|c: char| !c.is_ascii_digit());
+            if digits.len() >= LONG_RUN {
+                push_last_four(masked, digits);
+            } else {
+                masked.push_str(digits);
+            }
+            masked.push_str(group.get(digits.len()..).unwrap_or_default());
+        }
     }
-    run.clear();
+    masked.push_str(run.get(number.len()..).unwrap_or_default());
+}
+
+fn push_last_four(masked: &mut String, digits: &str) {
+    masked.push('…');
+    masked.push_str(digits.get(digits.len().saturating_sub(4)..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -121,6 +140,18 @@ mod tests {
             excerpt(&["sk_live_1"], answer),
             "key […] for +…0100:\u{fffd}[2J\u{fffd}\u{fffd}no 123456"
         );
+    }
+
+    #[test]
+    fn a_number_is_not_repeated_however_it_is_spelt_and_dates_and_addresses_are() {
+        assert_eq!(
+            excerpt(&[], "no route to +1 (415) 555-0100, 415-555-0100 / 0044 20 7946 0018."),
+            "no route to +…0100, …0018."
+        );
+        let plain = "on 2026-01-31, 192.168.100.200 (2 of 3), code 123456 - 12345678 )";
+        let masked = plain.replace("123456 - 12345678", "…5678");
+        assert_eq!(excerpt(&[], plain), masked);
+        assert_eq!(excerpt(&[], "7 (1234567) x"), "7 (…4567) x");
     }
 
     #[test]

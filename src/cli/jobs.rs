@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::database::{self, Database};
 use super::failure::Failure;
-use super::output::{self, stamp};
+use super::output::{self, Printer, stamp};
 use crate::store::{AttemptRow, JobFilter, JobRow};
 
 /// What to do with jobs.
@@ -180,27 +180,27 @@ fn attempts_table(attempts: &[AttemptRow]) -> String {
 }
 
 async fn retry(database: &Database, ids: &[i64]) -> Result<(), Failure> {
-    let mut refused = false;
+    let (mut refused, mut printer) = (false, Printer::default());
     for &id in ids {
         if database.store.retry_job(id).await.map_err(database::failed)? {
-            output::print(&format!("job {id} will run again"))?;
+            printer.print(&format!("job {id} will run again"));
         } else {
             output::note(&format!("job {id} is not there, or is neither discarded nor cancelled"));
             refused = true;
         }
     }
-    if refused { Err(Failure::AnswerIsNo) } else { Ok(()) }
+    if refused { Err(Failure::AnswerIsNo) } else { printer.done() }
 }
 
 async fn discard(database: &Database, ids: &[i64], reason: &str) -> Result<(), Failure> {
-    let mut refused = false;
+    let (mut refused, mut printer) = (false, Printer::default());
     for &id in ids {
         if database.store.discard_job(id, reason).await.map_err(database::failed)? {
-            output::print(&format!("job {id} is discarded"))?;
+            printer.print(&format!("job {id} is discarded"));
         } else {
             output::note(&format!("job {id} is not there, is running, or has ended already"));
             refused = true;
         }
     }
-    if refused { Err(Failure::AnswerIsNo) } else { Ok(()) }
+    if refused { Err(Failure::AnswerIsNo) } else { printer.done() }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::database::{self, Database};
 use super::failure::Failure;
-use super::output::{self, stamp};
+use super::output::{self, Printer, stamp};
 use crate::config::{Config, Endpoint};
 use crate::metrics::Metrics;
 use crate::signature::VerifiedBody;
@@ -30,10 +30,9 @@ pub(super) enum Command {
     },
     /// Read quarantined deliveries again, with the gateway file and the rules of now
     Replay {
-        /// The quarantined delivery
-        #[arg(required_unless_present = "all")]
+        /// The quarantined delivery [default: all of them]
         id: Option<Uuid>,
-        /// Every delivery in quarantine, the oldest first
+        /// Every delivery in quarantine, the oldest first (what `replay` alone does)
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
@@ -152,11 +151,12 @@ async fn replay(database: &Database, id: Option<Uuid>) -> Result<(), Failure> {
         &Arc::new(Metrics::new()),
     );
     let mut unread = 0;
+    let mut printer = Printer::default();
     for delivery in quarantined {
-        unread += usize::from(!admit(config, &acceptor, delivery).await?);
+        unread += usize::from(!admit(config, &acceptor, delivery, &mut printer).await?);
     }
     if unread == 0 {
-        return Ok(());
+        return printer.done();
     }
     output::note("\nhint: correct the gateway's file (`[message]` says where the fields are), then replay again");
     Err(Failure::AnswerIsNo)
@@ -176,7 +176,12 @@ fn nothing_to_replay(id: Option<Uuid>) -> Result<(), Failure> {
 }
 
 /// Whether the delivery could be read this time.
-async fn admit(config: &Config, acceptor: &Acceptor, quarantined: QuarantinedDelivery) -> Result<bool, Failure> {
+async fn admit(
+    config: &Config,
+    acceptor: &Acceptor,
+    quarantined: QuarantinedDelivery,
+    printer: &mut Printer,
+) -> Result<bool, Failure> {
     let id = quarantined.id;
     let Some(endpoint) = config
         .endpoints
@@ -204,7 +209,7 @@ async fn admit(config: &Config, acceptor: &Acceptor, quarantined: QuarantinedDel
         output::note(&format!("{id}: still cannot be read"));
         return Ok(false);
     }
-    output::print(&format!("{id}: {status}{became}"))?;
+    printer.print(&format!("{id}: {status}{became}"));
     Ok(true)
 }
 

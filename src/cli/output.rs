@@ -13,6 +13,29 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     write_line(&mut io::stdout().lock(), text)
 }
 
+/// Prints what has been changed, line by line: a reader who has gone away must not leave the change half done.
+pub(super) struct Printer(Result<(), Failure>);
+
+impl Default for Printer {
+    fn default() -> Self {
+        Self(Ok(()))
+    }
+}
+
+impl Printer {
+    /// Prints `text`, unless that failed before.
+    pub(super) fn print(&mut self, text: &str) {
+        if self.0.is_ok() {
+            self.0 = print(text);
+        }
+    }
+
+    /// Whether all of it could be printed.
+    pub(super) fn done(self) -> Result<(), Failure> {
+        self.0
+    }
+}
+
 /// Prints data as one JSON document, on standard output.
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).context("writing JSON")?;

@@ -271,7 +271,7 @@ impl Previewer<'_> {
             JobKind::OptInConfirmation => compliance(&self.endpoint.opt_in_text),
             JobKind::HelpReply => compliance(&self.endpoint.help_text),
             JobKind::Action => match self.actions.preview(&planned.action, &job, now) {
-                Ok(preview) => preview,
+                Ok(preview) => without_secrets(preview),
                 Err(error) => json!({ "problem": error.to_string() }),
             },
         }
@@ -317,6 +317,31 @@ impl Previewer<'_> {
             gateway_rules: Vec::new(),
         }
     }
+}
+
+/// Words in the names of headers whose values are nobody else's business. (Not `key` alone: that is in `idempotency-key`.)
+const SECRET_HEADERS: [&str; 8] = [
+    "authorization",
+    "cookie",
+    "token",
+    "secret",
+    "password",
+    "api-key",
+    "apikey",
+    "auth-key",
+];
+
+/// A secret that the operator wrote into the configuration as plain text is none to the previewed action. What tells it
+/// is the header's name; the report may be shown to others, as the configuration then may not.
+fn without_secrets(mut preview: Value) -> Value {
+    let headers = preview.pointer_mut("/request/headers").and_then(Value::as_object_mut);
+    for (name, value) in headers.into_iter().flatten() {
+        let is_starred = value.as_str().is_some_and(|value| value.ends_with("***"));
+        if !is_starred && SECRET_HEADERS.iter().any(|word| name.to_lowercase().contains(word)) {
+            *value = json!("***");
+        }
+    }
+    preview
 }
 
 /// A preview for a person: what is sent first, then the request that carries it.

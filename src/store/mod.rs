@@ -110,7 +110,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(Duration::from_secs(3))
-            .after_connect(|connection, _| Box::pin(refuse_weaker_commits(connection)))
+            .after_connect(|connection, _| Box::pin(prepare_session(connection)))
             .connect_lazy_with(options.application_name("smshook"));
         Self { pool }
     }
@@ -144,12 +144,18 @@ impl Store {
     }
 }
 
-/// A server or role that sets `synchronous_commit = off` would acknowledge what a power cut can take back.
-async fn refuse_weaker_commits(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::Error> {
+/// What every connection of ours is set to. A server or role that sets `synchronous_commit = off` would acknowledge what a
+/// power cut can take back. And our statements are the same plan whatever their arrays hold: planning anew costs more than
+/// running.
+async fn prepare_session(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "SELECT set_config('synchronous_commit', 'on', false) AS set WHERE current_setting('synchronous_commit') = 'off'"
+        r#"
+        SELECT set_config('plan_cache_mode', 'force_generic_plan', false) AS plans,
+               CASE WHEN current_setting('synchronous_commit') = 'off'
+                    THEN set_config('synchronous_commit', 'on', false) END AS commits
+        "#
     )
-    .fetch_optional(connection)
+    .fetch_one(connection)
     .await?;
     Ok(())
 }

@@ -13,5 +13,9 @@ mod layering;
 mod testkit;
 
 mod accept;
+mod faults;
+mod lifecycle;
 mod queue;
+mod readme;
 mod receive;
+mod views;

@@ -1,0 +1,281 @@
+//! The SQL that others build on: the views' columns, the read-only role, and migrating in every circumstance.
+
+use smshook::store::Store;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+
+use crate::helpers::{Intake, count};
+use crate::testkit::TestDatabase;
+
+/// Every column of every view with its type, in order. This is a contract: add to it, at the end of a view, and change
+/// nothing else.
+const COLUMNS: [(&str, &str); 7] = [
+    (
+        "attempts",
+        "job_id int8, attempt int4, started_at timestamptz, finished_at timestamptz, outcome text, error text",
+    ),
+    (
+        "conversations",
+        "conversation_id uuid, sender text, recipient text, messages int8, first_received_at timestamptz, \
+         last_received_at timestamptz",
+    ),
+    (
+        "gateway_events",
+        "id uuid, endpoint text, kind text, reference text, gateway_id text, occurred_at timestamptz, \
+         received_at timestamptz, job_id int8, raw text",
+    ),
+    (
+        "jobs",
+        "id int8, message_id uuid, state text, kind text, action text, rule text, attempt int4, \
+         run_at timestamptz, expires_at timestamptz, result jsonb, reason text, created_at timestamptz, \
+         claimed_at timestamptz, finished_at timestamptz, conversation_id uuid, endpoint text",
+    ),
+    (
+        "messages",
+        "id uuid, endpoint text, message_id text, conversation_id uuid, sender text, recipient text, text text, \
+         sent_at timestamptz, received_at timestamptz, rule text, consent_event text, duplicates int4, raw text, \
+         sender_raw text, recipient_raw text, consent_tier int2, consent_keyword text, \
+         last_duplicate_at timestamptz, gateway_rules _text, reference text, device_id text, tenant_id text, \
+         tenant_name text",
+    ),
+    (
+        "opt_outs",
+        "id int8, suppression_group text, number text, source text, message_id uuid, keyword text, tier int2, \
+         note text, opted_out_at timestamptz, recorded_at timestamptz, opted_in_at timestamptz, \
+         opted_in_source text, opted_in_message_id uuid, in_force bool",
+    ),
+    (
+        "quarantine",
+        "id uuid, endpoint text, reason text, received_at timestamptz, duplicates int4, admitted_at timestamptz, \
+         admitted_as uuid, raw text",
+    ),
+];
+
+#[tokio::test]
+async fn the_views_have_the_columns_that_were_promised() {
+    let database = TestDatabase::new().await;
+    let found: Vec<(String, String)> = sqlx::query_as(
+        "SELECT c.relname::text, string_agg(a.attname || ' ' || t.typname, ', ' ORDER BY a.attnum)
+         FROM pg_class c
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         JOIN pg_type t ON t.oid = a.atttypid
+         WHERE c.relnamespace = 'v1'::regnamespace GROUP BY c.relname ORDER BY c.relname",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    let found: Vec<(&str, &str)> = found.iter().map(|(view, columns)| (&**view, &**columns)).collect();
+    assert_eq!(found, COLUMNS);
+}
+
+#[tokio::test]
+async fn every_schema_table_view_and_column_says_what_it_is() {
+    let database = TestDatabase::new().await;
+    let silent: Vec<String> = sqlx::query_scalar(
+        "SELECT n.nspname::text FROM pg_namespace n
+         WHERE n.nspname IN ('smshook', 'v1') AND obj_description(n.oid, 'pg_namespace') IS NULL
+         UNION ALL
+         SELECT c.oid::regclass::text FROM pg_class c
+         WHERE c.relnamespace IN ('smshook'::regnamespace, 'v1'::regnamespace) AND c.relkind IN ('r', 'v')
+           AND obj_description(c.oid, 'pg_class') IS NULL
+         UNION ALL
+         SELECT c.oid::regclass::text || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+         WHERE c.relnamespace IN ('smshook'::regnamespace, 'v1'::regnamespace) AND c.relkind IN ('r', 'v')
+           AND a.attnum > 0 AND NOT a.attisdropped AND coalesce(col_description(c.oid, a.attnum), '') = ''",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!(silent, Vec::<String>::new());
+}
+
+/// Relations of a schema, by kind.
+async fn relations(pool: &PgPool, schema: &str) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT format('%I.%I', schemaname, name) FROM (
+             SELECT schemaname, tablename AS name FROM pg_tables UNION ALL SELECT schemaname, viewname FROM pg_views) r
+         WHERE schemaname = $1 ORDER BY 1",
+    )
+    .bind(schema)
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+async fn execute(connection: &mut PgConnection, statement: String) -> Result<u64, Option<String>> {
+    match sqlx::query(AssertSqlSafe(statement)).execute(connection).await {
+        Ok(done) => Ok(done.rows_affected()),
+        Err(error) => {
+            let database = error.into_database_error();
+            Err(database.and_then(|error| error.code().map(std::borrow::Cow::into_owned)))
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_reader_reads_every_view_and_touches_nothing() {
+    const REFUSED: &str = "42501";
+    let intake = Intake::start(
+        "[action.note]\nlog = { message = \"x\" }\n[[rule]]\nname = \"rest\"\nany = true\nactions = [\"note\"]",
+    )
+    .await;
+    intake.text("15551230001", "hello").await;
+    let views = relations(intake.pool(), "v1").await;
+    let tables = relations(intake.pool(), "smshook").await;
+    assert!(views.len() >= 7 && tables.len() >= 7, "{views:?} {tables:?}");
+    let mut reader = intake.database.options().connect().await.unwrap();
+    // also where the reader undoes the settings of its role
+    execute(&mut reader, "SET ROLE smshook_read".to_owned()).await.unwrap();
+    for view in &views {
+        execute(&mut reader, format!("SELECT * FROM {view}"))
+            .await
+            .unwrap_or_else(|code| panic!("{view}: {code:?}"));
+    }
+    assert_eq!(
+        execute(
+            &mut reader,
+            "SELECT raw FROM v1.messages WHERE raw LIKE '%hello%'".to_owned()
+        )
+        .await,
+        Ok(1)
+    );
+    for table in &tables {
+        let read = execute(&mut reader, format!("SELECT FROM {table}")).await;
+        assert_eq!(read, Err(Some(REFUSED.to_owned())), "{table}");
+    }
+    for relation in views.iter().chain(&tables) {
+        for change in ["DELETE FROM", "TRUNCATE", "INSERT INTO"] {
+            let values = if change == "INSERT INTO" { "DEFAULT VALUES" } else { "" };
+            // a view cannot be truncated by anybody
+            if change == "TRUNCATE" && views.contains(relation) {
+                continue;
+            }
+            let changed = execute(&mut reader, format!("{change} {relation} {values}")).await;
+            assert!(changed.is_err(), "{change} {relation}");
+        }
+        let may: bool = sqlx::query_scalar(
+            "SELECT has_table_privilege('smshook_read', $1, 'INSERT') OR has_table_privilege('smshook_read', $1, 'UPDATE')
+                 OR has_table_privilege('smshook_read', $1, 'DELETE') OR has_table_privilege('smshook_read', $1, 'TRUNCATE')",
+        )
+        .bind(relation)
+        .fetch_one(intake.pool())
+        .await
+        .unwrap();
+        assert!(!may, "{relation}");
+    }
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname IN ('smshook', 'v1') AND has_schema_privilege('smshook_read', oid, 'CREATE')";
+    assert_eq!(count(intake.pool(), schemas).await, 0);
+}
+
+#[tokio::test]
+async fn the_reader_can_neither_run_long_nor_leave_a_transaction_open_nor_lead_others() {
+    let database = TestDatabase::new().await;
+    let (settings, can_log_in, limit, powers): (Vec<String>, bool, i32, bool) = sqlx::query_as(
+        "SELECT rolconfig, rolcanlogin, rolconnlimit, rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+         FROM pg_roles WHERE rolname = 'smshook_read'",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!((can_log_in, limit, powers), (true, 10, false));
+    for setting in [
+        "statement_timeout=30s",
+        "idle_in_transaction_session_timeout=60s",
+        "default_transaction_read_only=on",
+    ] {
+        assert!(
+            settings.iter().any(|found| found == setting),
+            "{setting} is not in {settings:?}"
+        );
+    }
+}
+
+/// An empty database on the same server, dropped at the end.
+async fn empty_database(beside: &TestDatabase, name: &str, owner: Option<&str>) -> PgConnectOptions {
+    let mut connection = beside.options().connect().await.unwrap();
+    let owner = owner.map(|owner| format!("OWNER {owner}")).unwrap_or_default();
+    execute(&mut connection, format!("CREATE DATABASE {name} {owner}"))
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    beside.options().database(name)
+}
+
+async fn drop_database(beside: &TestDatabase, name: &str) {
+    let mut connection = beside.options().connect().await.unwrap();
+    execute(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn several_processes_may_migrate_at_once_and_again() {
+    let beside = TestDatabase::new().await;
+    let name = format!("{}_empty", beside.name);
+    let options = empty_database(&beside, &name, None).await;
+    let url = options.to_url_lossy().to_string();
+    for round in 0..2 {
+        let migrating: Vec<_> = (0..3)
+            .map(|_| {
+                let mut command = crate::helpers::smshook(&["migrate"]);
+                command.env("DATABASE_URL", &url).current_dir(std::env::temp_dir());
+                tokio::task::spawn_blocking(move || command.output().unwrap())
+            })
+            .collect();
+        for migrated in migrating {
+            let output = migrated.await.unwrap();
+            assert!(output.status.success(), "round {round}: {output:?}");
+        }
+    }
+    let store = Store::new(options, 1);
+    store.ready().await.unwrap();
+    let applied = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+    assert_eq!(
+        count(store.pool(), applied).await,
+        i64::try_from(smshook::store::MIGRATIONS.iter().count()).unwrap()
+    );
+    store.close().await;
+    drop_database(&beside, &name).await;
+}
+
+/// An account that owns its database and may not create roles; it acts through a session of ours.
+async fn migrate_as_a_plain_account(options: PgConnectOptions) -> Store {
+    let store = Store::new(options.options([("role", "plain_account")]), 2);
+    store.migrate().await.unwrap();
+    store.ready().await.unwrap();
+    assert_eq!(count(store.pool(), "SELECT count(*) FROM v1.messages").await, 0);
+    store
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_create_roles_migrates_all_the_same() {
+    let server = TestDatabase::private_server().await;
+    let mut admin = server.options().connect().await.unwrap();
+    for statement in [
+        "DROP OWNED BY smshook_read",
+        "DROP ROLE smshook_read",
+        "CREATE ROLE plain_account",
+        "CREATE DATABASE plain_one OWNER plain_account",
+    ] {
+        execute(&mut admin, statement.to_owned()).await.unwrap();
+    }
+    let store = migrate_as_a_plain_account(server.options().database("plain_one")).await;
+    assert_eq!(
+        count(
+            store.pool(),
+            "SELECT count(*) FROM pg_roles WHERE rolname = 'smshook_read'"
+        )
+        .await,
+        0
+    );
+    // where somebody else has made the role, it gets its rights
+    for statement in [
+        "CREATE ROLE smshook_read LOGIN",
+        "CREATE DATABASE plain_two OWNER plain_account",
+    ] {
+        execute(&mut admin, statement.to_owned()).await.unwrap();
+    }
+    let store = migrate_as_a_plain_account(server.options().database("plain_two")).await;
+    let may = "SELECT count(*) FROM pg_class WHERE relnamespace = 'v1'::regnamespace AND has_table_privilege('smshook_read', oid, 'SELECT')";
+    assert_eq!(count(store.pool(), may).await, 7);
+}
