@@ -45,8 +45,10 @@ pub(super) fn failed(error: StoreError) -> Failure {
         }
         _ => None,
     };
+    // Its own words say it all; those of the driver beneath would say it again, and may quote a row.
+    let said = anyhow::Error::msg(error);
     match hint {
-        Some(hint) => Failure::hinted(error, hint),
-        None => Failure::from(anyhow::Error::new(error)),
+        Some(hint) => Failure::hinted(said, hint),
+        None => Failure::from(said),
     }
 }

@@ -77,7 +77,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed { error, hints } => {
-                write!(f, "error: {error:#}")?;
+                write!(f, "error: {}", causes(error))?;
                 hinted(f, hints)
             }
             Self::Usage { what, hint } => {
@@ -89,6 +89,18 @@ impl fmt::Display for Failure {
             Self::AnswerIsNo | Self::OutputClosed => Ok(()),
         }
     }
+}
+
+/// The chain of causes on one line. Many errors repeat their cause in their own words: what was said is not said again.
+fn causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match (said.is_empty(), said.contains(&cause)) {
+            (true, _) => cause,
+            (false, true) => said,
+            (false, false) => format!("{said}: {cause}"),
+        }
+    })
 }
 
 fn hinted(f: &mut fmt::Formatter<'_>, hints: &[String]) -> fmt::Result {
@@ -124,6 +136,17 @@ mod tests {
         assert_eq!(
             failure.to_string(),
             "error: reading `body.json`: no such file\n\nhint: `-` reads standard input"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_has_been_said_is_not_said_again() {
+        let error = anyhow::anyhow!("no port")
+            .context("reading the URL: no port")
+            .context("opening");
+        assert_eq!(
+            Failure::from(error).to_string(),
+            "error: opening: reading the URL: no port"
         );
     }
 

@@ -44,7 +44,7 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<i64>,
     },
-    /// Give up jobs that are not running
+    /// Cancel jobs that are due or waiting
     Discard {
         /// The jobs
         #[arg(required = true, value_name = "ID")]
@@ -189,18 +189,26 @@ async fn retry(database: &Database, ids: &[i64]) -> Result<(), Failure> {
             refused = true;
         }
     }
-    if refused { Err(Failure::AnswerIsNo) } else { printer.done() }
+    if refused {
+        Err(Failure::AnswerIsNo)
+    } else {
+        printer.done()
+    }
 }
 
 async fn discard(database: &Database, ids: &[i64], reason: &str) -> Result<(), Failure> {
     let (mut refused, mut printer) = (false, Printer::default());
     for &id in ids {
         if database.store.discard_job(id, reason).await.map_err(database::failed)? {
-            printer.print(&format!("job {id} is discarded"));
+            printer.print(&format!("job {id} is cancelled"));
         } else {
             output::note(&format!("job {id} is not there, is running, or has ended already"));
             refused = true;
         }
     }
-    if refused { Err(Failure::AnswerIsNo) } else { printer.done() }
+    if refused {
+        Err(Failure::AnswerIsNo)
+    } else {
+        printer.done()
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use chrono::Utc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use url::Url;
 
 use super::failure::Failure;
 use super::{endpoint, output};
@@ -31,7 +32,7 @@ pub(super) struct Arguments {
     endpoint: Option<String>,
     /// Send here and not to the address that the configuration says
     #[arg(long)]
-    url: Option<String>,
+    url: Option<Url>,
     /// How often to send the very same delivery, as a gateway that retries would
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     copies: u32,
@@ -49,8 +50,8 @@ pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<
     let (headers, body) = delivery(endpoint, arguments)?;
     let url = arguments
         .url
-        .clone()
-        .unwrap_or_else(|| default_url(&loaded.config, endpoint));
+        .as_ref()
+        .map_or_else(|| default_url(&loaded.config, endpoint), Url::to_string);
     let mut refused = None;
     for _ in 0..arguments.copies {
         let answer = local::post(&url, headers.clone(), body.clone())

@@ -13,6 +13,8 @@ mod layering;
 mod testkit;
 
 mod accept;
+mod actions;
+mod consent;
 mod faults;
 mod lifecycle;
 mod queue;

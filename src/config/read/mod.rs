@@ -389,7 +389,7 @@ impl<'a> Reader<'a> {
         }
         Database {
             url,
-            max_connections: self.count(&place.key("max_connections"), typed.max_connections, 10),
+            max_connections: self.connections(&place.key("max_connections"), typed.max_connections),
         }
     }
 
@@ -460,6 +460,15 @@ impl<'a> Reader<'a> {
             None => {}
         }
         default
+    }
+
+    /// Connections in the pool: two writers, the listener, the worker and the admin listener each hold one at times.
+    fn connections(&mut self, place: &Place, typed: Option<u32>) -> u32 {
+        let connections = self.count(place, typed, 10);
+        if connections < 6 {
+            self.error(place, "this must be at least 6", "leave it out for the default of 10");
+        }
+        connections
     }
 
     /// The entries of a list of tables such as `[[endpoint]]`, with their places; what cannot be read is left out.
