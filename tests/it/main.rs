@@ -14,6 +14,7 @@ mod testkit;
 
 mod accept;
 mod actions;
+mod cli;
 mod consent;
 mod faults;
 mod lifecycle;
