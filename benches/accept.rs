@@ -7,6 +7,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -79,14 +80,20 @@ async fn compare() {
     ensure_database(&server.connect_options("postgres"), "bench")
         .await
         .unwrap();
+    // The clients have threads of their own, as pgbench has.
+    let clients = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let stop = CancellationToken::new();
     let (address, listening) = listen(&server, configuration(directory.path()), stop.clone()).await;
     let script = directory.path().join("reference.sql");
     std::fs::write(&script, REFERENCE).unwrap();
     let (mut ours, mut theirs, mut p99) = (Vec::new(), Vec::new(), Vec::new());
-    load(address, Duration::from_secs(1)).await;
+    clients.spawn(load(address, Duration::from_secs(1))).await.unwrap();
     for _ in 0..ROUNDS {
-        let (accepts, latencies) = load(address, ROUND).await;
+        let (accepts, latencies) = clients.spawn(load(address, ROUND)).await.unwrap();
         ours.push(accepts);
         p99.push(percentile(latencies, 0.99));
         theirs.push(pgbench(&server, &script));
@@ -107,6 +114,7 @@ async fn compare() {
         median(p99.clone()),
         median(p99) / reference_ms
     );
+    clients.shutdown_background();
     stop.cancel();
     listening.await.unwrap();
     tokio::task::spawn_blocking(move || server.stop(Duration::from_secs(30)))
@@ -128,7 +136,7 @@ async fn listen(
     let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new()));
     let store = Store::new(server.connect_options("bench"), config.database.max_connections);
     store.migrate().await.unwrap();
-    let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics);
+    let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics).unwrap();
     let listener = http::bind(config.server.listen).unwrap();
     let address = listener.local_addr().unwrap();
     let limits = Limits::from(&config.server);

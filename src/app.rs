@@ -140,7 +140,7 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
     let store = database.store.clone();
     let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?);
-    let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics);
+    let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics)?;
     let webhook = Arc::new(WebhookState::new(Arc::clone(&config), acceptor, Arc::clone(&metrics)));
     let admin_state = Arc::new(AdminState {
         store: store.clone(),

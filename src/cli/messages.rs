@@ -149,7 +149,8 @@ async fn replay(database: &Database, id: Option<Uuid>) -> Result<(), Failure> {
         &database.store,
         config.server.accept_deadline,
         &Arc::new(Metrics::new()),
-    );
+    )
+    .context("starting the batch writer")?;
     let mut unread = 0;
     let mut printer = Printer::default();
     for delivery in quarantined {

@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::{Store, StoreError, consent, queue};
@@ -27,7 +28,7 @@ const MOST_PER_BATCH: usize = 256;
 /// Deliveries that may wait for a writer; beyond this we are overloaded and say so at once.
 const MOST_WAITING: usize = 8192;
 /// Writers: one fills its batch while the other waits for the disk.
-const WRITERS: usize = 2;
+const WRITERS: u32 = 2;
 
 /// One verified, parsed and planned request.
 #[derive(Debug)]
@@ -132,19 +133,38 @@ struct Waiting {
 
 impl Acceptor {
     /// Starts the writers. `deadline` bounds each [`Acceptor::accept`].
-    pub fn start(store: &Store, deadline: Duration, metrics: &Arc<Metrics>) -> Self {
+    ///
+    /// They have a thread and connections of their own: a commit must not queue behind the requests that arrive meanwhile.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(store: &Store, deadline: Duration, metrics: &Arc<Metrics>) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(MOST_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..WRITERS {
-            let writer = Writer {
-                store: store.clone(),
-                waiting: Arc::clone(&waiting),
-                patience: deadline * 3,
-                metrics: Arc::clone(metrics),
-            };
-            tokio::spawn(writer.run());
-        }
-        Self { queue, deadline }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let options = store.pool().connect_options();
+        let metrics = Arc::clone(metrics);
+        let write = move || {
+            runtime.block_on(async {
+                let store = Store::new((*options).clone(), WRITERS);
+                let mut writers = JoinSet::new();
+                for _ in 0..WRITERS {
+                    let writer = Writer {
+                        store: store.clone(),
+                        waiting: Arc::clone(&waiting),
+                        patience: deadline * 3,
+                        metrics: Arc::clone(&metrics),
+                    };
+                    writers.spawn(writer.run());
+                }
+                while writers.join_next().await.is_some() {}
+                store.close().await;
+            });
+        };
+        std::thread::Builder::new()
+            .name("smshook-accept".to_owned())
+            .spawn(write)?;
+        Ok(Self { queue, deadline })
     }
 
     /// Commits a delivery with all it causes, or says that it may not be committed.

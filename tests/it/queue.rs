@@ -41,7 +41,7 @@ fn want(slots: usize) -> Vec<Want> {
     vec![Want {
         action: "note".to_owned(),
         slots,
-        lease: Duration::from_secs(60),
+        lease: Duration::from_mins(1),
     }]
 }
 

@@ -66,7 +66,7 @@ impl Receiver {
         let listener = http::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let acceptor = Acceptor::start(store, Duration::from_secs(10), &metrics);
+        let acceptor = Acceptor::start(store, Duration::from_secs(10), &metrics).unwrap();
         let state = Arc::new(WebhookState::new(configured(), acceptor, Arc::clone(&metrics)));
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(http::serve_public(listener, state, limits, shutdown.clone()));

@@ -35,7 +35,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct App {
     pub(crate) database: TestDatabase,
     pub(crate) running: Option<Running>,
-    pub(crate) directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl App {
@@ -52,7 +52,7 @@ impl App {
         Self {
             database,
             running: Some(running),
-            directory,
+            _directory: directory,
         }
     }
 
@@ -90,16 +90,6 @@ impl App {
     pub(crate) async fn count(&self, of: &'static str) -> i64 {
         count(self.pool(), of).await
     }
-
-    /// Stops gently and reports what went wrong.
-    pub(crate) async fn stop(&mut self) {
-        let running = self.running.take().unwrap();
-        running.stop();
-        tokio::time::timeout(PATIENCE, running.finish())
-            .await
-            .expect("the service stops")
-            .unwrap();
-    }
 }
 
 impl Drop for App {
@@ -127,7 +117,7 @@ impl Intake {
         let config = Arc::new(configuration(directory.path(), Some(&database.url()), toml));
         let store = Store::new(database.options(), 8);
         let metrics = Arc::new(Metrics::new());
-        let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics);
+        let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics).unwrap();
         let listener = http::bind(config.server.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let (state, limits) = (
