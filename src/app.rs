@@ -74,6 +74,16 @@ impl Database {
     /// Opens the database for a command beside a service that may be running: an embedded server that the service owns is
     /// used as it is.
     pub async fn open_beside(config: &Config) -> anyhow::Result<Self> {
+        if config.database.url.is_none() {
+            let root = embedded_root(config)?;
+            // Looking must not make a database.
+            if !embedded_postgres::has_data(&root) {
+                bail!(
+                    "there is no database yet in `{}`: `smshook serve` makes it",
+                    root.display()
+                );
+            }
+        }
         match Self::open(config).await {
             Err(error) if is_in_use(&error) => {
                 let root = embedded_root(config)?;

@@ -25,6 +25,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(2);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long arming the listener may take: without it polling finds the work.
 const LISTEN_WITHIN: Duration = Duration::from_secs(5);
+/// Lanes without a head are the trace of a death between two statements: rare, and not worth a look at every poll.
+const POLLS_PER_LANE_CHECK: u64 = 5;
 /// Between two tries of a settlement that Postgres would not take.
 const SETTLE_AGAIN: Duration = Duration::from_millis(250);
 
@@ -57,6 +59,7 @@ pub struct Worker {
     attempts: JoinSet<Outcome>,
     unsettled: Vec<Settlement>,
     more: bool,
+    polls: u64,
 }
 
 impl Worker {
@@ -95,6 +98,7 @@ impl Worker {
             attempts: JoinSet::new(),
             unsettled: Vec::new(),
             more: true,
+            polls: 0,
         }
     }
 
@@ -306,7 +310,7 @@ impl Worker {
         }
     }
 
-    /// Work of each poll: what could not be settled, and jobs of actions that are gone.
+    /// Work of each poll: what could not be settled, jobs of actions that are gone, lanes that a dead process left behind.
     async fn sweep(&mut self) {
         self.settle().await;
         let configured: Vec<String> = self.limits.keys().cloned().collect();
@@ -314,6 +318,12 @@ impl Worker {
             Ok(0) => {}
             Ok(jobs) => tracing::warn!(jobs, "discarded jobs of actions that are not configured any more"),
             Err(error) => tracing::debug!(error = %error, "could not look for jobs of unknown actions"),
+        }
+        self.polls = self.polls.wrapping_add(1);
+        if self.polls.is_multiple_of(POLLS_PER_LANE_CHECK)
+            && let Err(error) = self.store.promote_forgotten().await
+        {
+            tracing::debug!(error = %error, "could not look for forgotten lanes");
         }
     }
 

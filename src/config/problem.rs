@@ -93,9 +93,16 @@ impl fmt::Display for Problems {
         for problem in &self.0 {
             writeln!(f, "{problem}\n")?;
         }
-        match self.0.len() {
-            1 => write!(f, "1 problem in the configuration"),
-            count => write!(f, "{count} problems in the configuration"),
+        let errors = self
+            .0
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
+            .count();
+        let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        write!(f, "{} in the configuration", counted(errors, "error"))?;
+        match self.0.len() - errors {
+            0 => Ok(()),
+            warnings => write!(f, ", {}", counted(warnings, "warning")),
         }
     }
 }

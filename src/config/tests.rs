@@ -388,7 +388,7 @@ help: did you mean `mobile-api-connect`?
         assert!(problems.contains(what), "{what}: {problems}");
     }
     assert!(problems.contains("config.toml:18:22\n"), "the name: {problems}");
-    assert!(problems.ends_with("9 problems in the configuration"), "{problems}");
+    assert!(problems.ends_with("9 errors in the configuration"), "{problems}");
     assert_eq!(problems, refused(text), "the order does not change");
 }
 
@@ -404,7 +404,7 @@ error: this is not TOML: string values must be quoted, expected literal string
   |           ^^^^
 help: text stands in quotes, lists in [ ], tables in { }; see config.example.toml
 
-1 problem in the configuration",
+1 error in the configuration",
     );
 }
 
@@ -434,7 +434,7 @@ error: the environment variable `TOKEN` is not set
   |                   ^^^^^^^^^^^^^^^^^
 help: set TOKEN before smshook starts
 
-1 problem in the configuration"#,
+1 error in the configuration"#,
     );
 }
 
@@ -450,7 +450,7 @@ error: a template may not choose the server
   |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 help: write scheme, host and port as plain text, then a `/`; templates may come after it
 
-1 problem in the configuration"#,
+1 error in the configuration"#,
     );
 }
 
@@ -779,7 +779,7 @@ fn consent_words_are_added_and_the_wrong_ones_shown_each() {
         problems.contains("config.toml:7:21\n") && problems.contains("config.toml:8:25\n"),
         "{problems}"
     );
-    assert!(problems.ends_with("2 problems in the configuration"), "{problems}");
+    assert!(problems.ends_with("2 errors in the configuration"), "{problems}");
     let off = loaded(&format!("{ENDPOINT}[endpoint.consent]\nphrases = \"off\"")).config;
     assert_eq!(
         off.endpoints[0].policy.vocabulary.phrases(),

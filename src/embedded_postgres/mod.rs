@@ -245,6 +245,11 @@ pub fn default_root(data_dir: &Path) -> Result<PathBuf, EmbeddedPostgresError> {
     }
 }
 
+/// Whether a start in `root` would find data there.
+pub fn has_data(root: &Path) -> bool {
+    Layout::of(root).is_ok_and(|layout| layout.data.exists())
+}
+
 /// Options to connect with to a server that another process of ours owns and runs in `root`; nothing is started or locked.
 ///
 /// # Errors

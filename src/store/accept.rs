@@ -386,8 +386,9 @@ async fn write_batch(
     let rows = Rows::of(batch);
     let mut verdicts = Verdicts(vec![None; batch.len()]);
     let mut transaction = connection.begin().await?;
+    let mut behind = Vec::new();
     if !rows.messages.is_empty() {
-        accept_messages(&mut transaction, &rows.messages, &mut verdicts, metrics).await?;
+        behind = accept_messages(&mut transaction, &rows.messages, &mut verdicts, metrics).await?;
     }
     if !rows.events.is_empty() {
         accept_events(&mut transaction, &rows.events, &mut verdicts).await?;
@@ -406,15 +407,20 @@ async fn write_batch(
         }
     }
     transaction.commit().await?;
+    // Committed: whatever fails from here on, the deliveries are stored, and a worker's sweep finds what is forgotten.
+    if let Err(error) = queue::promote_after_commit(connection, &behind).await {
+        tracing::warn!(error = %error, "could not look again at lanes whose head may have ended");
+    }
     Ok(verdicts.0.into_iter().flatten().collect())
 }
 
+/// Returns the lanes in which a job was queued behind another.
 async fn accept_messages(
     connection: &mut PgConnection,
     messages: &[NewMessage<'_>],
     verdicts: &mut Verdicts,
     metrics: &Metrics,
-) -> Result<(), StoreError> {
+) -> Result<Vec<i64>, StoreError> {
     let new: HashSet<Uuid> = insert_messages(connection, messages).await?.into_iter().collect();
     let (fresh, copies): (Vec<_>, Vec<_>) = messages.iter().partition(|message| new.contains(&message.id));
     for message in &fresh {
@@ -427,12 +433,11 @@ async fn accept_messages(
     }
     warn_of_shared_ids(connection, &fresh, metrics).await?;
     let jobs = plan_jobs(connection, &fresh).await?;
-    if queue::insert(connection, &jobs).await? {
-        sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL)
-            .fetch_one(connection)
-            .await?;
+    let queued = queue::insert(connection, &jobs).await?;
+    if queued.claimable {
+        queue::notify(connection).await?;
     }
-    Ok(())
+    Ok(queued.behind)
 }
 
 /// Applies each message's consent change, in order of arrival, and lists the jobs of all.

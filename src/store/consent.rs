@@ -98,7 +98,8 @@ pub(super) async fn cancel_queued(connection: &mut PgConnection, group: &str, nu
     )
     .fetch_all(&mut *connection)
     .await?;
-    queue::promote(connection, &lanes).await
+    queue::promote(connection, &lanes).await?;
+    Ok(())
 }
 
 /// Every spelling under which an opt-out of this number may be stored.

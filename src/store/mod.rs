@@ -73,6 +73,7 @@ fn describe(error: &sqlx::Error) -> String {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match sqlstate_class(&error) {
+            Some("23") if queue::is_lane_taken(&error) => Self::Other(error),
             Some("22" | "23" | "54") => Self::Refused(error),
             Some("08" | "53" | "57") => Self::Unavailable(error),
             Some(_) => Self::Other(error),

@@ -2,12 +2,13 @@
 //!
 //! A lane holds at most one claimable job, its head; the others wait, out of every index that a claim reads, so a lane with
 //! a hundred thousand jobs costs the other lanes nothing. A unique index enforces the single head, also between processes.
-//! Who adds to a lane locks its head, and who settles a head promotes its successor in a later statement of the same
-//! transaction: so no successor is missed. Locks are taken in the order of lanes, everywhere.
+//!
+//! A job that queues behind a head does not lock it. Whoever settles a head promotes its successor, and whoever queued a job
+//! looks again after its own commit: one of the two sees both. Should a process die between its commit and that look, the
+//! sweep of any worker finds the lane. Locks are taken in the order of lanes, so that no two batches wait in a circle.
 //!
 //! An expired lease is simply claimable again: there is no rescuer and no leader.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -27,8 +28,6 @@ const CONFIRM_WITHIN: Duration = Duration::from_mins(5);
 /// How long the worker waits for one answer of the database: far longer than any takes, so that only a server that is frozen
 /// or behind a dead network is given up, and the worker can still poll, settle and stop.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often an insertion follows a lane whose head changes under it, before the whole transaction is tried again.
-const MOST_ROUNDS: usize = 16;
 
 /// A lane: one conversation and one action, hashed. Two lanes that share a hash merely take turns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -90,67 +89,20 @@ impl<'a> NewJob<'a> {
     }
 }
 
-/// Inserts jobs, each as the head of its lane or behind it; those that send to an opted-out number as cancelled. True if any
-/// can be claimed now.
-pub(super) async fn insert(connection: &mut PgConnection, jobs: &[NewJob<'_>]) -> Result<bool, StoreError> {
-    let mut left: Vec<&NewJob<'_>> = jobs.iter().collect();
-    left.sort_by_key(|job| job.lane);
-    let mut claimable = false;
-    for _ in 0..MOST_ROUNDS {
-        if left.is_empty() {
-            return Ok(claimable);
-        }
-        let heads = insert_round(connection, &left, true).await?;
-        claimable |= !heads.is_empty();
-        remove(&mut left, &heads);
-        if left.is_empty() {
-            return Ok(claimable);
-        }
-        let locked = lock_heads(connection, &left).await?;
-        let queued: Vec<&NewJob<'_>> = left
-            .iter()
-            .filter(|job| locked.contains(&job.lane.0))
-            .copied()
-            .collect();
-        let behind = insert_round(connection, &queued, false).await?;
-        remove(&mut left, &behind);
+/// What an insertion came to.
+#[derive(Debug, Default)]
+pub(super) struct Queued {
+    /// Whether any job can be claimed now.
+    pub(super) claimable: bool,
+    /// Lanes in which a job waits: to be given to [`promote`] after the commit, in case the head ended meanwhile.
+    pub(super) behind: Vec<i64>,
+}
+
+/// Inserts jobs, each as the head of its lane or behind it; those that send to an opted-out number as cancelled.
+pub(super) async fn insert(connection: &mut PgConnection, jobs: &[NewJob<'_>]) -> Result<Queued, StoreError> {
+    if jobs.is_empty() {
+        return Ok(Queued::default());
     }
-    Err(StoreError::Inconsistent {
-        table: "jobs",
-        what: "a lane whose head changes faster than a job can queue".to_owned(),
-    })
-}
-
-type Inserted = HashSet<(Uuid, String)>;
-
-fn remove(left: &mut Vec<&NewJob<'_>>, inserted: &Inserted) {
-    // an action cannot be named like a compliance reply, so message and action identify a job
-    left.retain(|job| !inserted.contains(&(job.message_id, job.action.to_owned())));
-}
-
-/// Locks the heads of these lanes and returns the lanes that still have one. A locked head cannot be settled before our
-/// commit, so whoever settles it sees the successor we insert.
-async fn lock_heads(connection: &mut PgConnection, jobs: &[&NewJob<'_>]) -> Result<HashSet<i64>, StoreError> {
-    let lanes: Vec<i64> = jobs.iter().map(|job| job.lane.0).collect();
-    let locked = sqlx::query_scalar!(
-        r#"
-        SELECT lane FROM smshook.jobs
-        WHERE lane = ANY ($1) AND state IN ('available', 'running')
-        ORDER BY lane FOR SHARE
-        "#,
-        &lanes
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(locked.into_iter().collect())
-}
-
-/// Inserts jobs as heads (skipping lanes that have one), or behind the heads that the caller has locked.
-async fn insert_round(
-    connection: &mut PgConnection,
-    jobs: &[&NewJob<'_>],
-    as_heads: bool,
-) -> Result<Inserted, StoreError> {
     let messages: Vec<Uuid> = jobs.iter().map(|j| j.message_id).collect();
     let kinds: Vec<String> = jobs.iter().map(|j| j.kind.as_str().to_owned()).collect();
     let actions: Vec<String> = jobs.iter().map(|j| j.action.to_owned()).collect();
@@ -163,24 +115,42 @@ async fn insert_round(
     let expire: Vec<Option<f64>> = jobs.iter().map(|j| j.expires_in.map(|d| d.as_secs_f64())).collect();
     let rows = sqlx::query!(
         r#"
-        INSERT INTO smshook.jobs
-            (message_id, state, kind, action, rule, lane, captures, send_to, send_group, expires_at, finished_at, reason)
-        SELECT n.message_id, CASE WHEN o.suppressed THEN 'cancelled' WHEN $11 THEN 'available' ELSE 'waiting' END,
-            n.kind, n.action, n.rule, n.lane, n.captures, n.send_to, n.send_group,
-            now() + make_interval(secs => n.expires_in),
-            CASE WHEN o.suppressed THEN now() END,
-            CASE WHEN o.suppressed THEN 'the sender has opted out' END
-        FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::jsonb[], $7::text[], $8::text[],
-            $9::text[], $10::float8[]) WITH ORDINALITY
-            AS n (message_id, kind, action, rule, lane, captures, send_to, send_group, send_keys, expires_in, nth)
-        CROSS JOIN LATERAL (
-            SELECT n.send_keys IS NOT NULL AND EXISTS (
+        WITH n AS (
+            SELECT n.*, n.send_keys IS NOT NULL AND EXISTS (
                 SELECT FROM smshook.opt_outs o
                 WHERE o.suppression_group = n.send_group AND o.number = ANY (string_to_array(n.send_keys, E'\n'))
-                  AND o.opted_in_at IS NULL) AS suppressed) o
-        ORDER BY n.lane, n.nth
-        ON CONFLICT (lane) WHERE state IN ('available', 'running') DO NOTHING
-        RETURNING message_id, action
+                  AND o.opted_in_at IS NULL) AS suppressed
+            FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::jsonb[], $7::text[], $8::text[],
+                $9::text[], $10::float8[]) WITH ORDINALITY
+                AS n (message_id, kind, action, rule, lane, captures, send_to, send_group, send_keys, expires_in, nth)
+        ), heads AS (
+            INSERT INTO smshook.jobs
+                (message_id, state, kind, action, rule, lane, captures, send_to, send_group, expires_at, finished_at, reason)
+            SELECT n.message_id, CASE WHEN n.suppressed THEN 'cancelled' ELSE 'available' END, n.kind, n.action, n.rule,
+                n.lane, n.captures, n.send_to, n.send_group, now() + make_interval(secs => n.expires_in),
+                CASE WHEN n.suppressed THEN now() END,
+                CASE WHEN n.suppressed THEN 'the sender has opted out' END
+            FROM n
+            -- whoever waits in the lane already came before
+            WHERE n.suppressed OR NOT EXISTS (
+                SELECT FROM smshook.jobs w WHERE w.lane = n.lane AND w.state = 'waiting')
+            ORDER BY n.lane, n.nth
+            ON CONFLICT (lane) WHERE state IN ('available', 'running') DO NOTHING
+            RETURNING message_id, kind, action, state
+        ), behind AS (
+            INSERT INTO smshook.jobs
+                (message_id, state, kind, action, rule, lane, captures, send_to, send_group, expires_at)
+            SELECT n.message_id, 'waiting', n.kind, n.action, n.rule, n.lane, n.captures, n.send_to, n.send_group,
+                now() + make_interval(secs => n.expires_in)
+            FROM n
+            WHERE NOT EXISTS (
+                SELECT FROM heads h WHERE h.message_id = n.message_id AND h.kind = n.kind AND h.action = n.action)
+            ORDER BY n.lane, n.nth
+            RETURNING lane
+        )
+        SELECT NULL::int8 AS lane FROM heads WHERE state = 'available'
+        UNION ALL
+        SELECT lane FROM behind
         "#,
         &messages,
         &kinds,
@@ -192,20 +162,22 @@ async fn insert_round(
         &groups as &[Option<&str>],
         &keys as &[Option<&str>],
         &expire as &[Option<f64>],
-        as_heads,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.message_id, row.action)).collect())
+    Ok(Queued {
+        claimable: rows.iter().any(|row| row.lane.is_none()),
+        behind: rows.into_iter().filter_map(|row| row.lane).collect(),
+    })
 }
 
-/// Makes the next waiting job of each lane its head. Must follow, in the same transaction, the statement that ended the old
-/// head: only then does it see every job that queued behind it.
-pub(super) async fn promote(connection: &mut PgConnection, lanes: &[i64]) -> Result<(), StoreError> {
+/// Makes the next waiting job of each lane its head, unless the lane has one. After the statement that ended the old head,
+/// or after the commit that queued behind one.
+pub(super) async fn promote(connection: &mut PgConnection, lanes: &[i64]) -> Result<u64, StoreError> {
     if lanes.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    sqlx::query!(
+    let promoted = sqlx::query!(
         r#"
         UPDATE smshook.jobs SET state = 'available'
         WHERE state = 'waiting' AND id IN (
@@ -218,7 +190,34 @@ pub(super) async fn promote(connection: &mut PgConnection, lanes: &[i64]) -> Res
     )
     .execute(connection)
     .await?;
+    Ok(promoted.rows_affected())
+}
+
+/// Looks again, after the commit, at lanes in which a job was queued behind a head. Somebody who does the same for the same
+/// lane may come first: then the unique index stops us, and there is nothing left to do.
+pub(super) async fn promote_after_commit(connection: &mut PgConnection, lanes: &[i64]) -> Result<(), StoreError> {
+    match promote(connection, lanes).await {
+        Ok(0) => Ok(()),
+        Ok(_) => notify(connection).await,
+        Err(StoreError::Other(error)) if is_lane_taken(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Says that there is work; heard after the commit.
+pub(super) async fn notify(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL)
+        .fetch_one(connection)
+        .await?;
     Ok(())
+}
+
+/// Whether the lane has got another head: a lost race, not bad data.
+pub(super) fn is_lane_taken(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::constraint)
+        == Some("jobs_one_head_per_lane")
 }
 
 /// How many jobs of an action to claim, and for how long.
@@ -452,6 +451,33 @@ impl Store {
         Ok(lanes.len())
     }
 
+    /// Finds lanes whose jobs wait behind nobody, because a process died between its commit and its second look, and gives
+    /// each a head. Returns how many lanes it looked at.
+    pub async fn promote_forgotten(&self) -> Result<usize, StoreError> {
+        // one probe of the index per lane, however many jobs it has
+        let lanes = sqlx::query_scalar!(
+            r#"
+            WITH RECURSIVE lanes AS (
+                (SELECT lane FROM smshook.jobs WHERE state = 'waiting' ORDER BY lane LIMIT 1)
+                UNION ALL
+                SELECT (SELECT j.lane FROM smshook.jobs j
+                        WHERE j.state = 'waiting' AND j.lane > l.lane ORDER BY j.lane LIMIT 1)
+                FROM lanes l WHERE l.lane IS NOT NULL
+            )
+            SELECT l.lane AS "lane!" FROM lanes l
+            WHERE l.lane IS NOT NULL AND NOT EXISTS (
+                SELECT FROM smshook.jobs h WHERE h.lane = l.lane AND h.state IN ('available', 'running'))
+            "#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        for &lane in &lanes {
+            // one at a time: a lane that somebody else has promoted meanwhile must not fail the others
+            promote_after_commit(&mut *self.pool.acquire().await?, &[lane]).await?;
+        }
+        Ok(lanes.len())
+    }
+
     /// Saves what an attempt has done so far. False: the lease was lost, the attempt must stop.
     pub async fn save_progress(&self, job_id: i64, claim: i32, progress: &Value) -> Result<bool, StoreError> {
         let saved = sqlx::query!(
@@ -470,7 +496,8 @@ impl Store {
     ///
     /// A cancelled text to a person who opted out stays refused: the send gate looks again.
     pub async fn retry_job(&self, job_id: i64) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
         let lane = sqlx::query_scalar!(
             r#"
             UPDATE smshook.jobs
@@ -484,27 +511,19 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await?;
         let Some(lane) = lane else { return Ok(false) };
-        sqlx::query!(
-            "SELECT id FROM smshook.jobs WHERE lane = $1 AND state IN ('available', 'running') FOR SHARE",
-            lane
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        promote(&mut transaction, &[lane]).await?;
-        sqlx::query!("SELECT pg_notify($1, '')", super::JOBS_CHANNEL)
-            .fetch_one(&mut *transaction)
-            .await?;
         transaction.commit().await?;
+        promote_after_commit(&mut connection, &[lane]).await?;
         Ok(true)
     }
 
-    /// Ends a job that is not running, by an operator's decision. False if there is no such job or it runs or ended.
+    /// Ends a job that is not running, by an operator's decision; one that waits for a person is closed for good. False if
+    /// there is no such job, or it runs, is done or was cancelled.
     pub async fn discard_job(&self, job_id: i64, reason: &str) -> Result<bool, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let lane = sqlx::query_scalar!(
             r#"
             UPDATE smshook.jobs SET state = 'cancelled', finished_at = now(), reason = $2
-            WHERE id = $1 AND state IN ('waiting', 'available') RETURNING lane
+            WHERE id = $1 AND state IN ('waiting', 'available', 'discarded') RETURNING lane
             "#,
             job_id,
             reason

@@ -412,3 +412,20 @@ async fn polling_finds_the_work_when_the_listener_is_cut_off() {
         app.count("SELECT count(*) FROM v1.messages").await
     );
 }
+
+#[tokio::test]
+async fn a_lane_that_a_dead_process_left_without_a_head_is_found() {
+    let toml = format!("[worker]\npoll = \"50ms\"\n{NOTE}");
+    let intake = Intake::start(&toml).await;
+    intake.text("15551230000", "head").await;
+    intake.text("15551230000", "behind it").await;
+    // as if a process had died between the commit that queued the second job and its look at the lane
+    sqlx::query("UPDATE smshook.jobs SET state = 'done', finished_at = now() WHERE state = 'available'")
+        .execute(intake.pool())
+        .await
+        .unwrap();
+    let (stop, working) = intake.work(&toml);
+    helpers::jobs_ended(intake.pool()).await;
+    stop.cancel();
+    working.await.unwrap();
+}

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::helpers;
 use crate::testkit::TestDatabase;
 
 const SECRET: &str = "whsec_an example that signs nothing real";
@@ -455,42 +456,28 @@ async fn a_delivery_under_way_when_the_shutdown_begins_is_stored_and_answered() 
     assert_eq!(messages(&database).await, 1);
 }
 
-/// What was logged while it lives, by the code that runs on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn each_request_is_one_line_of_log_that_tells_nobodys_secrets() {
+    // A process of its own: the logs of one process are one stream.
     let database = TestDatabase::new().await;
-    let log = Log::default();
-    let sink = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_max_level(tracing::Level::DEBUG)
-        .with_writer(move || sink.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-    let receiver = Receiver::start(&store(&database), limits());
-    let stored = receiver.deliver(SMS).await;
-    receiver.post("/hooks/sms", &signature("another", SMS), SMS).await;
-    receiver.post("/hooks/15550001234", "", SMS).await;
-    drop(guard);
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let rules =
+        "[action.note]\nlog = { message = \"{{ text }}\" }\n[[rule]]\nname = \"all\"\nany = true\nactions = [\"note\"]";
+    let config = helpers::write_configuration(directory.path(), Some(&database.url()), rules);
+    let service = helpers::Process::start(&config).await;
+    let stored = service.text("15550001234", "is the blue one left?").await;
+    let forged = "POST /hooks/sms HTTP/1.1\r\nhost: t\r\nx-mac-signature: sha256=00\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    helpers::raw(service.address, forged.as_bytes()).await;
+    helpers::raw(
+        service.address,
+        b"POST /hooks/15550001234 HTTP/1.1\r\nhost: t\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    helpers::jobs_ended(&database.pool).await;
+    let text = service.log_text();
     let lines: Vec<serde_json::Value> = text
         .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
+        .filter_map(|line| serde_json::from_str(line).ok())
         .filter(|line: &serde_json::Value| line["target"] == "smshook::http")
         .collect();
     let said: Vec<_> = lines
@@ -501,12 +488,10 @@ async fn each_request_is_one_line_of_log_that_tells_nobodys_secrets() {
         said,
         [("main", "stored"), ("main", "refused"), ("unknown", "not_found")]
     );
-    assert_eq!(lines[0]["message.id"], stored.id().to_string());
-    assert_eq!(lines[0]["bytes"], SMS.len());
-    assert_eq!(
-        (lines[1]["status"].as_u64(), lines[1]["reason"].as_str()),
-        (Some(401), Some("mismatch"))
-    );
+    assert_eq!(lines[0]["message.id"], stored.json()["id"]);
+    assert_eq!(lines[0]["secret"], 1);
+    assert_eq!(lines[1]["status"], 401);
+    assert!(lines[1]["reason"].is_string());
     for private in ["15550001234", "15550009999", "blue one", "whsec", "sha256="] {
         assert!(!text.contains(private), "{private} is in the log");
     }

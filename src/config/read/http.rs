@@ -263,6 +263,11 @@ impl Reader<'_> {
                         spot.says("a secret seems to stand in the configuration itself"),
                         help,
                     );
+                    // Kept as a secret is: never stored with the rendered request.
+                    return Some(HeaderSource::Secret {
+                        prefix: String::new(),
+                        secret: source.clone().into(),
+                    });
                 }
                 return Some(HeaderSource::Rendered(template));
             }
