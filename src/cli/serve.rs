@@ -88,6 +88,8 @@ fn url(config: &Config, running: &Running, endpoint: &Endpoint) -> String {
 
 /// For somebody who started smshook for the first time: what there is, and what to do with it.
 fn next_steps(config: &Config, running: &Running) -> String {
+    // As it was called: a build that is not in the PATH is called by its path.
+    let program = std::env::args().next().unwrap_or_else(|| "smshook".to_owned());
     let mut lines = vec![
         String::new(),
         "smshook runs with built-in settings, for want of a config.toml:".to_owned(),
@@ -106,10 +108,10 @@ fn next_steps(config: &Config, running: &Running) -> String {
             String::new()
         };
         lines.push(format!(
-            "  send a sample message         smshook send --text hours{elsewhere}"
+            "  send a sample message         {program} send --text \"hours\" --from +15551230001{elsewhere}"
         ));
     }
-    lines.push("  see what became of it         smshook jobs list".to_owned());
+    lines.push(format!("  see what became of it         {program} jobs list"));
     lines.push(format!(
         "  look at the data              {} -c 'select * from v1.messages'",
         running.psql

@@ -256,7 +256,7 @@ async fn the_binary_alone_makes_all_it_needs_says_what_to_do_next_and_keeps_it_o
             "the secret in this file   {}\n",
             home.data().join("webhook-secret").display()
         ),
-        format!("smshook send --text hours --url {url}\n"),
+        format!("smshook send --text \"hours\" --from +15551230001 --url {url}\n"),
         format!("psql -h {}", home.data().join("postgres").display()),
         format!("http://{}/readyz\n", process.admin),
     ] {
