@@ -114,7 +114,7 @@ impl Escape {
     }
 }
 
-/// The code unit of a `\uXXXX` at the start of `text`.
+/// The code unit of a `\u0041`-style escape at the start of `text`.
 fn code_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -535,13 +535,6 @@ impl Store {
         transaction.commit().await?;
         Ok(true)
     }
-
-    /// The instant by the database's clock: the only one queue times are compared with.
-    pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
-        Ok(sqlx::query_scalar!(r#"SELECT now() AS "now!""#)
-            .fetch_one(&self.pool)
-            .await?)
-    }
 }
 
 /// One transaction: the settlements, and then the successors of those that ended.
