@@ -462,7 +462,7 @@ impl<'a> Reader<'a> {
         default
     }
 
-    /// Connections in the pool: two writers, the listener, the worker and the admin listener each hold one at times.
+    /// Connections in the pool: the listener, the worker, its actions and the admin listener each hold one at times.
     fn connections(&mut self, place: &Place, typed: Option<u32>) -> u32 {
         let connections = self.count(place, typed, 10);
         if connections < 6 {
