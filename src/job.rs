@@ -142,6 +142,9 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
+    /// The action's credentials are not taken: the whole action waits, its queue with it, until somebody mends that. Costs
+    /// no attempt.
+    Pause(String),
     /// It cannot succeed without a person; kept with this reason.
     Discard(String),
     /// It must not happen (suppressed, expired, loop guard); kept with this reason, nobody needs to act.

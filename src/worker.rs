@@ -353,7 +353,7 @@ const fn word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done(_) => "done",
         Outcome::Retry { .. } => "retry",
-        Outcome::Snooze { .. } => "snooze",
+        Outcome::Snooze { .. } | Outcome::Pause(_) => "snooze",
         Outcome::Discard(_) => "discard",
         Outcome::Cancel(_) => "cancel",
         Outcome::Release => "release",

@@ -128,6 +128,7 @@ impl Actions {
             },
             Effect::Reply(spec) => self.run_reply(job, &spec.text, spec.on_unknown).await,
             Effect::Log(spec) => log(job, spec),
+            Effect::Connector(_) | Effect::Email(_) => Outcome::Discard("not yet".to_owned()),
         }
     }
 
@@ -206,6 +207,7 @@ impl Actions {
                     .map_err(PreviewError::WouldNotRun)?;
                 preview_reply(&job, &reply)
             }
+            Effect::Connector(_) | Effect::Email(_) => Err(PreviewError::WouldNotRun("not yet".to_owned())),
             Effect::Log(spec) => match spec.message.render(&names) {
                 Ok(line) => Ok(json!({ "line": line })),
                 Err(error) => Err(PreviewError::WouldNotRun(error.to_string())),

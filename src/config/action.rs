@@ -9,6 +9,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use super::connector::ConnectorSpec;
 use crate::job::RetryPolicy;
 use crate::template::{Template, Tree};
 
@@ -25,6 +26,8 @@ pub struct ActionSpec {
     pub timeout: Duration,
     /// How many of its jobs run at once in one process; at least 1.
     pub concurrency: usize,
+    /// Actions of the same message whose results its templates use (`results.NAME`); it runs when all of them are done.
+    pub after: Vec<String>,
 }
 
 /// The closed set of things an action can do.
@@ -34,6 +37,10 @@ pub enum Effect {
     Reply(ReplySpec),
     /// One request of the user's own.
     Http(Box<HttpSpec>),
+    /// A CRM, helpdesk or chat system.
+    Connector(Box<ConnectorSpec>),
+    /// A mail through an SMTP server.
+    Email(Box<EmailSpec>),
     /// Records a line: needs no account.
     Log(LogSpec),
 }
@@ -59,6 +66,42 @@ pub struct ReplySpec {
 pub struct LogSpec {
     /// The line, kept in the job's result; the log itself only names the job, since the line may quote the text.
     pub message: Template,
+}
+
+/// A mail to people, one thread per conversation.
+#[derive(Debug)]
+pub struct EmailSpec {
+    /// The SMTP server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept private.
+    pub tls: EmailTls,
+    /// User name and password, if the server wants them.
+    pub credentials: Option<(String, SecretString)>,
+    /// A CA certificate in PEM to trust besides the machine's own, for a server with a private one.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The sender, such as `SMS <sms@example.com>`; its domain makes the Message-IDs.
+    pub from: String,
+    /// Who gets it.
+    pub to: Vec<String>,
+    /// The subject; one line whatever the text says.
+    pub subject: Template,
+    /// The text of the mail.
+    pub text: Template,
+    /// What to do when it cannot be known whether an earlier attempt was taken.
+    pub on_unknown: OnUnknown,
+}
+
+/// How an SMTP connection is kept private.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EmailTls {
+    /// STARTTLS, and nothing without it (RFC 3207); usually port 587.
+    StartTls,
+    /// TLS from the first byte (RFC 8314); usually port 465.
+    Tls,
+    /// None: only for a server on this machine or in a private network.
+    None,
 }
 
 /// What to do when an attempt ended after its request may have left and before an answer came.
@@ -107,6 +150,11 @@ pub struct HttpSpec {
     pub allow_private: Vec<IpNet>,
     /// Whether plain `http://` is allowed.
     pub allow_http: bool,
+    /// The whole URL where it is itself the secret (a chat system's webhook); [`HttpSpec::url`] is then only its origin.
+    pub secret_url: Option<SecretString>,
+    /// Whether it is one of a connector's operations: members that render to null and query parameters that render to nothing
+    /// are left out, a member `"..."` is spread into its parent, and no `Idempotency-Key` is added unasked.
+    pub is_operation: bool,
 }
 
 /// Where a header's value comes from.

@@ -6,6 +6,7 @@
 //! the environment is a parameter.
 
 pub mod action;
+pub mod connector;
 mod file;
 mod mask;
 mod problem;

@@ -341,6 +341,7 @@ impl Settlement {
             Outcome::Done(result) => ("done", "done", None, (!result.is_null()).then(|| result.clone()), false),
             Outcome::Retry { error, .. } => ("available", "retry", Some(error.clone()), None, false),
             Outcome::Snooze { reason, .. } => ("available", "snooze", Some(reason.clone()), None, true),
+            Outcome::Pause(reason) => ("available", "snooze", Some(reason.clone()), None, true),
             Outcome::Discard(reason) => ("discarded", "discard", Some(reason.clone()), None, false),
             Outcome::Cancel(reason) => ("cancelled", "cancel", Some(reason.clone()), None, false),
             Outcome::Release => ("available", "release", None, None, true),

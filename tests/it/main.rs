@@ -14,10 +14,17 @@ mod testkit;
 
 mod accept;
 mod actions;
+mod actions_test;
+mod after;
 mod cli;
+mod connectors;
 mod consent;
+mod docs;
+mod doctor;
+mod email;
 mod faults;
 mod lifecycle;
+mod pauses;
 mod queue;
 mod readme;
 mod receive;

@@ -239,6 +239,8 @@ fn spec(origin: &str) -> HttpSpec {
         max_response_bytes: 64 * 1024,
         allow_private: vec!["127.0.0.0/8".parse().unwrap()],
         allow_http: true,
+        secret_url: None,
+        is_operation: false,
     }
 }
 

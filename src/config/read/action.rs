@@ -56,6 +56,7 @@ impl Reader<'_> {
             retry,
             timeout,
             concurrency,
+            after: Vec::new(),
         })
     }
 

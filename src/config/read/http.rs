@@ -132,6 +132,8 @@ impl Reader<'_> {
             max_response_bytes,
             allow_private,
             allow_http: typed.allow_http,
+            secret_url: None,
+            is_operation: false,
         })
     }
 

@@ -1,0 +1,14 @@
+//! Connectors against stateful stand-ins of the systems they speak to: whatever fails in between, a text is filed once.
+
+mod chatwoot;
+mod discord;
+mod freshdesk;
+mod hubspot;
+mod matrix;
+mod pipedrive;
+mod rt;
+mod salesforce;
+mod slack;
+mod teams;
+mod vendor;
+mod zendesk;
