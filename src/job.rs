@@ -62,6 +62,8 @@ pub struct Job {
     pub rule: Option<String>,
     /// What the rule's regular expression captured, an object.
     pub captures: Value,
+    /// What the actions that it comes after have left, by action; null until that is looked up.
+    pub results: Value,
     /// What earlier attempts wrote down: rendered request, steps done, `sending`.
     pub progress: Value,
     /// After this instant the job must not run any more.
@@ -151,6 +153,11 @@ pub enum Outcome {
     Cancel(String),
     /// The process is stopping and gives the job back; costs no attempt.
     Release,
+}
+
+/// Why a job waits for another of its message: a settlement that ends that one looks for these words.
+pub fn waits_for(action: &str) -> String {
+    format!("waits for `{action}`")
 }
 
 /// When a failed attempt is tried again.

@@ -308,6 +308,7 @@ impl TryFrom<ClaimedRow> for Claimed {
             action: row.action,
             rule: row.rule,
             captures: row.captures.unwrap_or(Value::Null),
+            results: Value::Null,
             progress: row.progress.unwrap_or(Value::Null),
             expires_at: row.expires_at,
             claimed_at: row.claimed_at,
