@@ -155,10 +155,17 @@ pub enum Outcome {
     Release,
 }
 
-/// Why a job waits for another of its message: a settlement that ends that one looks for these words.
+/// The reason of a job that waits for another action of its message: the end of that one wakes it.
 pub fn waits_for(action: &str) -> String {
-    format!("waits for `{action}`")
+    format!("{WAITS_FOR}{action}")
 }
+
+/// The action that a job with this reason waits for, if it is such a reason.
+pub fn waited_for(reason: &str) -> Option<&str> {
+    reason.strip_prefix(WAITS_FOR)
+}
+
+const WAITS_FOR: &str = "waits for the action ";
 
 /// When a failed attempt is tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
