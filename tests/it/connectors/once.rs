@@ -36,7 +36,7 @@ impl<V: Vendor> Once<V> {
     pub(crate) async fn ends(&self, sender: &str, text: &str) -> Ended {
         self.send(sender, text).await;
         self.app.all_jobs_ended().await;
-        self.last().await.unwrap()
+        self.last(sender).await.unwrap()
     }
 
     /// Sends a text and waits until its job was attempted once; it may be left for later.
@@ -44,7 +44,7 @@ impl<V: Vendor> Once<V> {
         self.send(sender, text).await;
         let mut ended = None;
         eventually("the job was attempted", async || {
-            ended = self.last().await;
+            ended = self.last(sender).await;
             ended.is_some()
         })
         .await;
@@ -56,12 +56,13 @@ impl<V: Vendor> Once<V> {
         assert_eq!(answer.status, 200);
     }
 
-    async fn last(&self) -> Option<Ended> {
+    async fn last(&self, sender: &str) -> Option<Ended> {
         let row: Option<(String, Option<String>, Option<String>, Option<f64>)> = sqlx::query_as(
             "SELECT j.state, j.reason, a.error, extract(epoch FROM j.run_at - a.finished_at)::float8 \
-             FROM v1.jobs j JOIN v1.attempts a ON a.job_id = j.id \
-             WHERE a.finished_at IS NOT NULL ORDER BY j.id DESC, a.attempt DESC LIMIT 1",
+             FROM v1.jobs j JOIN v1.attempts a ON a.job_id = j.id JOIN v1.messages m ON m.id = j.message_id \
+             WHERE a.finished_at IS NOT NULL AND m.sender = $1 ORDER BY j.id DESC, a.attempt DESC LIMIT 1",
         )
+        .bind(sender)
         .fetch_optional(self.app.pool())
         .await
         .unwrap();
@@ -72,15 +73,25 @@ impl<V: Vendor> Once<V> {
         })
     }
 
+    /// Why the action waits for other credentials, if it does.
+    pub(crate) async fn paused(&self) -> Option<String> {
+        let reason = sqlx::query_scalar("SELECT reason FROM v1.paused_actions WHERE action = 'file'");
+        reason.fetch_optional(self.app.pool()).await.unwrap()
+    }
+
     /// What was asked for a sender, as `GET /path`, numbers left out.
     pub(crate) fn operations(&self, sender: &str) -> Vec<String> {
-        self.stand.exchanges_of(sender).iter().map(Exchange::operation).collect()
+        self.stand
+            .exchanges_of(sender)
+            .iter()
+            .map(Exchange::operation)
+            .collect()
     }
 }
 
 /// A text that would be anything but a text in every place that it goes to.
-pub(crate) const HOSTILE: &str = "<script>alert(1)</script><img src=x onerror=alert(2)> &amp; ' OR Id != '' \\ } {{ knob.token }} \
-                                  ⟦sms:aaaaaaaaaaaaaaaaaaaaaaaaaa⟧\u{202e}\"; -- \nnext";
+pub(crate) const HOSTILE: &str =
+    "<script>alert(1)</script><img src=x onerror=alert(2)> &amp; ' OR Id != '' \\ } {{ knob.token }} \"; -- \nnext";
 
 /// The configurations that a page shows are ones: each `toml` block that has an action is loaded, secrets given.
 pub(crate) fn examples_load(page: &str) {
