@@ -5,6 +5,7 @@ mod contract;
 mod discord;
 mod freshdesk;
 mod hubspot;
+mod markup;
 mod matrix;
 mod pipedrive;
 mod rt;
