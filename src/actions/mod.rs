@@ -6,6 +6,7 @@
 mod answer;
 mod client;
 mod context;
+mod email;
 mod guard;
 mod http;
 pub mod local;
@@ -14,6 +15,7 @@ mod redact;
 mod reply;
 mod request;
 mod signing;
+mod smtp;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +26,11 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use self::client::{Client, Clients};
+use self::email::Mailer;
 use self::progress::Journal;
 use self::reply::Reply;
 use self::request::Rendered;
-use crate::config::action::{ActionSpec, Effect, HttpSpec, LogSpec, OnUnknown};
+use crate::config::action::{ActionSpec, Effect, EmailSpec, HttpSpec, LogSpec, OnUnknown};
 use crate::config::{Config, Endpoint, LoopGuard};
 use crate::job::{Job, JobKind, Outcome};
 use crate::store::{LoopLimits, Store};
@@ -47,6 +50,14 @@ pub enum ActionsError {
     SigningSecret {
         /// Which action.
         action: String,
+    },
+    /// A mail address or a certificate that is none.
+    #[error("action `{action}`: {problem}")]
+    Email {
+        /// Which action.
+        action: String,
+        /// What is wrong.
+        problem: String,
     },
 }
 
@@ -68,6 +79,8 @@ pub struct Actions {
     limits: LoopLimits,
     /// By action.
     http: BTreeMap<String, Client>,
+    /// By action.
+    mailers: BTreeMap<String, Mailer>,
     /// By endpoint.
     replies: BTreeMap<String, Client>,
 }
@@ -89,10 +102,14 @@ impl Actions {
     pub fn new(config: Arc<Config>, store: Store) -> Result<Self, ActionsError> {
         let mut clients = Clients::default();
         let mut http = BTreeMap::new();
+        let mut mailers = BTreeMap::new();
         for (name, action) in &config.actions {
             if let Effect::Http(spec) = &action.effect {
                 check_signing(name, spec)?;
                 http.insert(name.clone(), clients.client_for(spec, spec.on_unknown)?);
+            }
+            if let Effect::Email(spec) = &action.effect {
+                mailers.insert(name.clone(), mailer(name, spec)?);
             }
         }
         let mut replies = BTreeMap::new();
@@ -108,6 +125,7 @@ impl Actions {
             journal: Journal::Store(store),
             limits,
             http,
+            mailers,
             replies,
         })
     }
@@ -128,7 +146,11 @@ impl Actions {
             },
             Effect::Reply(spec) => self.run_reply(job, &spec.text, spec.on_unknown).await,
             Effect::Log(spec) => log(job, spec),
-            Effect::Connector(_) | Effect::Email(_) => Outcome::Discard("not yet".to_owned()),
+            Effect::Email(spec) => match self.mailers.get(&action.name) {
+                Some(mailer) => email::run(&self.journal, mailer, job, spec).await,
+                None => Outcome::Discard(format!("action `{}` has no mailer", job.action)),
+            },
+            Effect::Connector(_) => Outcome::Discard("not yet".to_owned()),
         }
     }
 
@@ -207,7 +229,14 @@ impl Actions {
                     .map_err(PreviewError::WouldNotRun)?;
                 preview_reply(&job, &reply)
             }
-            Effect::Connector(_) | Effect::Email(_) => Err(PreviewError::WouldNotRun("not yet".to_owned())),
+            Effect::Email(spec) => self
+                .mailers
+                .get(&action.name)
+                .ok_or_else(|| format!("action `{}` has no mailer", action.name))
+                .and_then(|mailer| email::preview(mailer, &job, spec))
+                .map(|mail| json!({ "mail": mail }))
+                .map_err(PreviewError::WouldNotRun),
+            Effect::Connector(_) => Err(PreviewError::WouldNotRun("not yet".to_owned())),
             Effect::Log(spec) => match spec.message.render(&names) {
                 Ok(line) => Ok(json!({ "line": line })),
                 Err(error) => Err(PreviewError::WouldNotRun(error.to_string())),
@@ -255,6 +284,13 @@ fn check_signing(action: &str, spec: &HttpSpec) -> Result<(), ActionsError> {
         }),
         _ => Ok(()),
     }
+}
+
+fn mailer(action: &str, spec: &EmailSpec) -> Result<Mailer, ActionsError> {
+    Mailer::new(spec).map_err(|problem| ActionsError::Email {
+        action: action.to_owned(),
+        problem,
+    })
 }
 
 /// The configured limits as the gate takes them.

@@ -3,6 +3,8 @@
 //!
 //! It must never be the only thing between a secret and a log: nothing else of an answer leaves this folder.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::request::Rendered;
@@ -34,13 +36,19 @@ impl Redaction {
         let secrets = headers.chain(signing).map(SecretString::expose_secret);
         // The key itself is what stands behind the prefix.
         let secrets = secrets.map(|secret| secret.strip_prefix("whsec_").unwrap_or(secret));
+        Self::of(secrets, job, sent.body.as_deref().unwrap_or_default())
+    }
+
+    /// Hides a password as SMTP spells it too, the message's text, and the mail.
+    pub(super) fn of_mail(user: &str, password: &str, job: &Job, mail: &str) -> Self {
+        let plain = STANDARD.encode(format!("\0{user}\0{password}"));
+        let login = STANDARD.encode(password);
+        Self::of([password, &plain, &login].into_iter(), job, mail)
+    }
+
+    fn of<'a>(secrets: impl Iterator<Item = &'a str>, job: &'a Job, sent: &'a str) -> Self {
         let message = &job.message;
-        let texts = [
-            message.text.as_str(),
-            &message.sender,
-            &message.sender_raw,
-            sent.body.as_deref().unwrap_or_default(),
-        ];
+        let texts = [message.text.as_str(), &message.sender, &message.sender_raw, sent];
         let mut words: Vec<String> = secrets.chain(texts).map(str::trim).flat_map(spellings).collect();
         words.retain(|word| word.len() >= SHORTEST_WORD);
         // The longest first, or a short one would break a longer one into pieces that are then not found.
@@ -75,7 +83,7 @@ fn spellings(word: &str) -> [String; 2] {
 }
 
 /// Control characters, line separators and bidirectional overrides: they could forge lines where the error is shown.
-fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
