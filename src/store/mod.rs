@@ -6,6 +6,7 @@
 
 mod accept;
 mod consent;
+mod diagnose;
 mod observe;
 mod operate;
 mod queue;
@@ -17,6 +18,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
+pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use sends::{LoopLimits, SendGate};
