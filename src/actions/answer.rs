@@ -130,7 +130,7 @@ fn error(spec: &HttpSpec, answer: &Answer, json: Option<&Value>, redaction: &Red
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), between a second and six hours.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = match value.parse::<u64>() {
         Ok(seconds) => seconds,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::request::Rendered;
 use crate::job::{Job, Outcome};
-use crate::store::{LoopLimits, SendGate, Store};
+use crate::store::{ActionResult, Link, LinkChange, LoopLimits, SendGate, Store, Turn};
 
 /// `jobs.progress` of an action that sends a request.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ impl Progress {
 pub(super) enum Journal {
     /// Postgres.
     Store(Store),
+    /// Nowhere: one attempt is made to be watched, and leaves no trace of ours.
+    Trial,
     /// A scripted stand-in: the room's tests need no database.
     #[cfg(test)]
     Scripted(super::tests::Script),
@@ -72,6 +74,7 @@ impl Journal {
         let value = progress.to_value();
         let saved = match self {
             Self::Store(store) => store.save_progress(job.id, job.claim, &value).await,
+            Self::Trial => Ok(true),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.save(&value)),
         };
@@ -102,6 +105,7 @@ impl Journal {
         let value = progress.to_value();
         let gate = match self {
             Self::Store(store) => store.begin_send(job, reference, limits, &value).await,
+            Self::Trial => Ok(SendGate::Clear),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.begin_send(&value)),
         };
@@ -115,11 +119,82 @@ impl Journal {
     pub(super) async fn event_for(&self, reference: &str) -> Result<Option<String>, Outcome> {
         let event = match self {
             Self::Store(store) => store.event_for_reference(reference).await,
+            Self::Trial => Ok(None),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.event_for(reference)),
         };
         event.map_err(|error| Outcome::Retry {
             error: format!("the reply was not looked up: {error}"),
+            after: None,
+        })
+    }
+
+    /// The right to find or create things for the sender in an account.
+    pub(super) async fn take_turn(&self, job: &Job, account: &str) -> Result<Turn, Outcome> {
+        let turn = match self {
+            Self::Store(store) => store.take_turn(job, account).await,
+            _ => Ok(Turn::Taken),
+        };
+        turn.map_err(|error| Outcome::Retry {
+            error: format!("the turn was not taken: {error}"),
+            after: None,
+        })
+    }
+
+    /// Gives that right back.
+    pub(super) async fn leave_turn(&self, job: &Job) -> Result<(), Outcome> {
+        let left = match self {
+            Self::Store(store) => store.leave_turn(job.id).await,
+            _ => Ok(()),
+        };
+        left.map_err(|error| Outcome::Retry {
+            error: format!("the turn was not given back: {error}"),
+            after: None,
+        })
+    }
+
+    /// What is remembered of a sender.
+    pub(super) async fn links(&self, account: &str, action: &str, sender: &str) -> Result<Vec<Link>, Outcome> {
+        let links = match self {
+            Self::Store(store) => store.links(account, action, sender).await,
+            _ => Ok(Vec::new()),
+        };
+        links.map_err(|error| Outcome::Retry {
+            error: format!("what is remembered of the sender was not read: {error}"),
+            after: None,
+        })
+    }
+
+    /// Saves where a flow is, and what it has learnt about the sender.
+    pub(super) async fn save_step(
+        &self,
+        job: &Job,
+        account: &str,
+        progress: &Value,
+        changes: &[LinkChange],
+    ) -> Result<(), Outcome> {
+        let saved = match self {
+            Self::Store(store) => store.save_step(job, account, progress, changes).await,
+            _ => Ok(true),
+        };
+        match saved {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Outcome::Release),
+            Err(error) => Err(Outcome::Retry {
+                error: format!("progress was not saved: {error}"),
+                after: None,
+            }),
+        }
+    }
+
+    /// What other actions of a message have come to.
+    pub(super) async fn results_of(&self, job: &Job, actions: &[String]) -> Result<Vec<ActionResult>, Outcome> {
+        let results = match self {
+            Self::Store(store) => store.results_of(job.message.id, actions).await,
+            _ => Ok(Vec::new()),
+        };
+        results.map_err(|error| Outcome::Retry {
+            error: format!("the results of other actions were not read: {error}"),
             after: None,
         })
     }

@@ -45,6 +45,10 @@ pub struct ConnectorSpec {
     pub several: Several,
     /// What to do with a text for a ticket that was closed.
     pub closed: Closed,
+    /// What templates and results know of a contact besides its `id`.
+    pub contact_members: Vec<String>,
+    /// What they know of a ticket besides its `id`.
+    pub ticket_members: Vec<String>,
 }
 
 /// The flows that the orchestrator knows.
@@ -152,6 +156,10 @@ pub struct Operation {
     pub reconcile: Vec<Lookup>,
     /// What to read of the answer.
     pub hits: Hits,
+    /// Of an append: whether it opens a closed ticket again by itself.
+    pub reopens: bool,
+    /// Of a notification: whether the first one's ID begins a thread for the sender's next ones.
+    pub threads: bool,
 }
 
 /// What doing an operation twice comes to.
