@@ -564,7 +564,15 @@ mod tests {
             assert!(is_number_of(same, sender), "{same}");
         }
         for other in [
-            "", "+44155550100", "+4155550100", "+14155550101", "5550100", "415-555-0100 x12", "0100", "SMS", "24155550100",
+            "",
+            "+44155550100",
+            "+4155550100",
+            "+14155550101",
+            "5550100",
+            "415-555-0100 x12",
+            "0100",
+            "SMS",
+            "24155550100",
         ] {
             assert!(!is_number_of(other, sender), "{other}");
         }
@@ -577,7 +585,10 @@ mod tests {
     #[test]
     fn a_number_has_three_spellings_and_a_name_has_none() {
         let found = spellings("+442079460018").unwrap();
-        assert_eq!((found.digits.as_str(), found.national.as_str()), ("442079460018", "2079460018"));
+        assert_eq!(
+            (found.digits.as_str(), found.national.as_str()),
+            ("442079460018", "2079460018")
+        );
         assert_eq!(spellings("+14155550100").unwrap().national, "4155550100");
         assert_eq!(spellings("ACME"), None);
         assert_eq!(spellings("12345"), None);

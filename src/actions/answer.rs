@@ -35,6 +35,8 @@ pub(super) enum Verdict {
     },
     /// It was not taken and never will be.
     Refused(String),
+    /// It was not taken because of who we are.
+    Unauthorized(String),
     /// It never left.
     NotSent(String),
     /// It may have been taken.
@@ -66,6 +68,9 @@ pub(super) fn judge(
                 after: retry_after(&answer.headers, now),
             }
         };
+    }
+    if status == 401 {
+        return Verdict::Unauthorized(error);
     }
     if (300..400).contains(&status) {
         return Verdict::Refused(format!(

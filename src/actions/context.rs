@@ -43,8 +43,8 @@ pub(super) fn names(job: &Job, now: DateTime<Utc>) -> Value {
         "m": if job.captures.is_object() { job.captures.clone() } else { json!({}) },
         "job": { "id": job.id, "attempt": job.attempt },
     });
-    if job.results.is_object() {
-        names["results"] = job.results.clone();
+    if let (Value::Object(names), true) = (&mut names, job.results.is_object()) {
+        names.insert("results".to_owned(), job.results.clone());
     }
     names
 }

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::answer::{Verdict, judge};
 use super::client::{Client, Failure};
 use super::context::{context, operation_key};
+use super::exchange::Letter;
 use super::progress::{Journal, Progress, Sending};
 use super::redact::Redaction;
-use super::exchange::Letter;
 use super::request::Rendered;
 use crate::config::action::{HttpSpec, OnUnknown};
 use crate::job::{Job, Outcome};
@@ -41,6 +41,8 @@ async fn attempt(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec)
         Verdict::Done { status, captures } => Outcome::Done(json!({ "status": status, "captures": captures })),
         Verdict::Passing { error, after } => Outcome::Retry { error, after },
         Verdict::NotSent(error) => Outcome::Retry { error, after: None },
+        // Every other message would end like this one: they wait until somebody has mended it.
+        Verdict::Unauthorized(error) => Outcome::Pause(error),
         Verdict::Refused(error) => Outcome::Discard(error),
         Verdict::Unknown(error) if spec.on_unknown == OnUnknown::Resend => Outcome::Retry {
             error: format!("{error}; it may have been received"),

@@ -160,10 +160,7 @@ impl Actions {
         }
         match results::gather(&self.config, &self.journal, action, job).await {
             Ok(results) => {
-                let job = Job {
-                    results,
-                    ..job.clone()
-                };
+                let job = Job { results, ..job.clone() };
                 self.run_action(action, &job).await
             }
             Err(outcome) => outcome,
@@ -289,7 +286,10 @@ fn connection(
 ) -> Result<Connection, ActionsError> {
     let requests: Vec<&HttpSpec> = spec.operations.values().map(|operation| &operation.request).collect();
     // The strictest of them: a connection that is closed while it is used leaves an unclear end behind.
-    let careful = spec.operations.values().any(|operation| operation.effect == EffectClass::AtMostOnce);
+    let careful = spec
+        .operations
+        .values()
+        .any(|operation| operation.effect == EffectClass::AtMostOnce);
     let on_unknown = if careful { OnUnknown::Skip } else { OnUnknown::Resend };
     let first = requests.first().ok_or(ActionsError::Nothing)?;
     let client = clients.client_for(first, on_unknown)?;

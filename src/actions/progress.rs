@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::request::Rendered;
 use crate::job::{Job, Outcome};
-use crate::store::{ActionResult, Link, LinkChange, LoopLimits, SendGate, Store, Turn};
+use crate::store::{ActionResult, Link, LinkChange, LoopLimits, SendGate, Store, StoreError, Turn};
 
 /// `jobs.progress` of an action that sends a request.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -129,40 +129,41 @@ impl Journal {
         })
     }
 
+    /// The store, where there is one.
+    const fn store(&self) -> Option<&Store> {
+        match self {
+            Self::Store(store) => Some(store),
+            Self::Trial => None,
+            #[cfg(test)]
+            Self::Scripted(_) => None,
+        }
+    }
+
     /// The right to find or create things for the sender in an account.
     pub(super) async fn take_turn(&self, job: &Job, account: &str) -> Result<Turn, Outcome> {
-        let turn = match self {
-            Self::Store(store) => store.take_turn(job, account).await,
-            _ => Ok(Turn::Taken),
+        let Some(store) = self.store() else {
+            return Ok(Turn::Taken);
         };
-        turn.map_err(|error| Outcome::Retry {
-            error: format!("the turn was not taken: {error}"),
-            after: None,
-        })
+        let turn = store.take_turn(job, account).await;
+        turn.map_err(|error| passing("the turn was not taken", &error))
     }
 
     /// Gives that right back.
     pub(super) async fn leave_turn(&self, job: &Job) -> Result<(), Outcome> {
-        let left = match self {
-            Self::Store(store) => store.leave_turn(job.id).await,
-            _ => Ok(()),
+        let Some(store) = self.store() else {
+            return Ok(());
         };
-        left.map_err(|error| Outcome::Retry {
-            error: format!("the turn was not given back: {error}"),
-            after: None,
-        })
+        let left = store.leave_turn(job.id).await;
+        left.map_err(|error| passing("the turn was not given back", &error))
     }
 
     /// What is remembered of a sender.
     pub(super) async fn links(&self, account: &str, action: &str, sender: &str) -> Result<Vec<Link>, Outcome> {
-        let links = match self {
-            Self::Store(store) => store.links(account, action, sender).await,
-            _ => Ok(Vec::new()),
+        let Some(store) = self.store() else {
+            return Ok(Vec::new());
         };
-        links.map_err(|error| Outcome::Retry {
-            error: format!("what is remembered of the sender was not read: {error}"),
-            after: None,
-        })
+        let links = store.links(account, action, sender).await;
+        links.map_err(|error| passing("what is remembered of the sender was not read", &error))
     }
 
     /// Saves where a flow is, and what it has learnt about the sender.
@@ -173,29 +174,29 @@ impl Journal {
         progress: &Value,
         changes: &[LinkChange],
     ) -> Result<(), Outcome> {
-        let saved = match self {
-            Self::Store(store) => store.save_step(job, account, progress, changes).await,
-            _ => Ok(true),
+        let Some(store) = self.store() else {
+            return Ok(());
         };
-        match saved {
+        match store.save_step(job, account, progress, changes).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Outcome::Release),
-            Err(error) => Err(Outcome::Retry {
-                error: format!("progress was not saved: {error}"),
-                after: None,
-            }),
+            Err(error) => Err(passing("progress was not saved", &error)),
         }
     }
 
     /// What other actions of a message have come to.
     pub(super) async fn results_of(&self, job: &Job, actions: &[String]) -> Result<Vec<ActionResult>, Outcome> {
-        let results = match self {
-            Self::Store(store) => store.results_of(job.message.id, actions).await,
-            _ => Ok(Vec::new()),
+        let Some(store) = self.store() else {
+            return Ok(Vec::new());
         };
-        results.map_err(|error| Outcome::Retry {
-            error: format!("the results of other actions were not read: {error}"),
-            after: None,
-        })
+        let results = store.results_of(job.message.id, actions).await;
+        results.map_err(|error| passing("the results of other actions were not read", &error))
+    }
+}
+
+fn passing(what: &str, error: &StoreError) -> Outcome {
+    Outcome::Retry {
+        error: format!("{what}: {error}"),
+        after: None,
     }
 }

@@ -39,7 +39,11 @@ impl Redaction {
         });
         let signing = spec.sign.iter().flat_map(|sign| &sign.secrets);
         let url = spec.secret_url.iter();
-        let secrets = headers.chain(signing).chain(more).chain(url).map(SecretString::expose_secret);
+        let secrets = headers
+            .chain(signing)
+            .chain(more)
+            .chain(url)
+            .map(SecretString::expose_secret);
         // The key itself is what stands behind the prefix, and a URL is as secret as what stands behind its host.
         let secrets = secrets.map(|secret| secret.strip_prefix("whsec_").unwrap_or(secret));
         let secrets = secrets.flat_map(|secret| [secret, behind_host(secret)]);

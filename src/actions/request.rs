@@ -198,7 +198,9 @@ fn secret_target(spec: &HttpSpec, secret: &str, rendered: &str) -> Result<Url, R
     let rendered = within_origin(spec, rendered)?;
     let mut url = within_origin(spec, secret)?;
     if let Some(query) = rendered.query() {
-        let all = url.query().map_or_else(|| query.to_owned(), |own| format!("{own}&{query}"));
+        let all = url
+            .query()
+            .map_or_else(|| query.to_owned(), |own| format!("{own}&{query}"));
         url.set_query(Some(&all));
     }
     Ok(url)

@@ -34,7 +34,10 @@ pub(super) async fn gather(
         match other.state.as_str() {
             "done" => {}
             "discarded" | "cancelled" => {
-                return Err(Outcome::Cancel(format!("it comes after `{name}`, which was {}", other.state)));
+                return Err(Outcome::Cancel(format!(
+                    "it comes after `{name}`, which was {}",
+                    other.state
+                )));
             }
             _ => {
                 return Err(Outcome::Snooze {

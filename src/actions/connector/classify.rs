@@ -120,12 +120,7 @@ fn fits(rule: &ErrorRule, name: Option<OperationName>, answer: &Answer, json: Op
 }
 
 /// How long the other side wants to be left alone: `Retry-After`, or its own way of saying so.
-pub(super) fn wait(
-    waits: &[Wait],
-    headers: &HeaderMap,
-    json: Option<&Value>,
-    now: DateTime<Utc>,
-) -> Option<Duration> {
+pub(super) fn wait(waits: &[Wait], headers: &HeaderMap, json: Option<&Value>, now: DateTime<Utc>) -> Option<Duration> {
     let own = |wait: &Wait| {
         let written = match &wait.source {
             WaitSource::Header(header) => headers.get(header)?.to_str().ok()?.trim().to_owned(),

@@ -3,6 +3,8 @@
 //! What is remembered is used first, because another system's search lags behind; what turns out to be gone or closed is
 //! forgotten and found again. It must not send anything itself.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::Run;
@@ -133,8 +135,8 @@ impl Run<'_> {
 
     async fn find_contact(&mut self) -> Result<Option<Thing>, Outcome> {
         let mut hits = self.read(OperationName::FindContact).await?.unwrap_or_default();
-        hits.retain(|hit| !hit.id.is_empty());
-        hits.dedup_by(|one, other| one.id == other.id);
+        let mut seen = BTreeSet::new();
+        hits.retain(|hit| !hit.id.is_empty() && seen.insert(hit.id.clone()));
         if hits.len() > 1 && self.spec.several == Several::Fail {
             return Err(Outcome::Discard(format!(
                 "{} contacts have the sender's number; merge them there, or set `several = \"first\"`",
@@ -153,7 +155,11 @@ impl Run<'_> {
                 return Err(Outcome::Discard(format!("{name}: what it belongs to is not there")));
             }
         }
-        if let Some(operation) = self.spec.operations.get(&name).filter(|operation| !operation.reconcile.is_empty())
+        if let Some(operation) = self
+            .spec
+            .operations
+            .get(&name)
+            .filter(|operation| !operation.reconcile.is_empty())
             && let Some(hit) = self.look_up(name, operation).await?
         {
             return Ok(Made {

@@ -37,12 +37,22 @@ pub(super) fn read(hits: &Hits, answer: &Value, sender: &str, names: &Context) -
     let mut found: Vec<&Value> = items
         .into_iter()
         .filter(|item| is_senders(hits, item, sender))
-        .filter(|item| wanted.iter().all(|(pointer, wanted)| is_one_of(item.pointer(pointer), wanted)))
+        .filter(|item| {
+            wanted
+                .iter()
+                .all(|(pointer, wanted)| is_one_of(item.pointer(pointer), wanted))
+        })
         .collect();
     if let Some(newest) = &hits.newest {
         found.sort_by_key(|item| std::cmp::Reverse(text(item.pointer(newest))));
     }
     Ok(found.into_iter().map(|item| hit(hits, item)).collect())
+}
+
+/// Whether an answer's list has nothing in it at all, the sender's or not.
+pub(super) fn is_empty(hits: &Hits, answer: &Value) -> bool {
+    let items = hits.items.as_deref().and_then(|pointer| answer.pointer(pointer));
+    items.and_then(Value::as_array).is_none_or(Vec::is_empty)
 }
 
 fn hit(hits: &Hits, item: &Value) -> Hit {
@@ -158,7 +168,10 @@ mod tests {
     fn what_is_kept_is_there_even_if_the_answer_lacks_it() {
         let hits = Hits {
             id: Some("/ticket/id".to_owned()),
-            keep: vec![("number".to_owned(), "/ticket/no".to_owned()), ("url".to_owned(), "/url".to_owned())],
+            keep: vec![
+                ("number".to_owned(), "/ticket/no".to_owned()),
+                ("url".to_owned(), "/url".to_owned()),
+            ],
             ..Hits::default()
         };
         let names = Context::new(json!({}));

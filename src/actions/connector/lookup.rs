@@ -15,6 +15,8 @@ use crate::template::{Context, TemplateError};
 
 /// Pages that one lookup reads. Who has more than that cannot be looked through in an attempt.
 const MOST_PAGES: usize = 10;
+/// The word for pages that are counted.
+const NUMBERED: &str = "+1";
 
 impl Run<'_> {
     /// What an earlier attempt at `name` made, if it made anything.
@@ -25,17 +27,26 @@ impl Run<'_> {
                 return Ok(None);
             }
             let ids: Vec<Value> = found.iter().map(|hit: &Hit| Value::from(hit.id.clone())).collect();
-            found = self.look(name, lookup, &ids).await?;
+            found = Vec::new();
+            // The first lookup has nothing to name, and is made all the same.
+            let all = ids.len().max(1);
+            let chunks = ids
+                .chunks(lookup.each.unwrap_or(all))
+                .chain(ids.is_empty().then_some(&[][..]));
+            for ids in chunks {
+                found.extend(self.look(name, lookup, ids).await?);
+            }
         }
         Ok(found.into_iter().next())
     }
 
     /// Everything of ours that one lookup finds.
     async fn look(&self, name: OperationName, lookup: &Lookup, found: &[Value]) -> Result<Vec<Hit>, Outcome> {
+        let numbered = lookup.next.as_deref() == Some(NUMBERED);
         let mut ours = Vec::new();
-        let mut page = Value::Null;
-        for _ in 0..MOST_PAGES {
-            let names = self.names_with(name, &[("found", json!(found)), ("page", page.clone())]);
+        let mut page = if numbered { json!(1) } else { Value::Null };
+        for turn in 1..=MOST_PAGES {
+            let names = self.names_with(name, &[("found", json!(found)), ("page", page)]);
             let Some(answer) = self.page(name, lookup, &names).await? else {
                 return Ok(ours);
             };
@@ -45,8 +56,13 @@ impl Run<'_> {
                     ours.push(hit);
                 }
             }
-            page = lookup.next.as_deref().and_then(|next| answer.pointer(next)).cloned().unwrap_or_default();
-            if matches!(&page, Value::Null | Value::Bool(false)) || text(Some(&page)).is_empty() {
+            page = match lookup.next.as_deref() {
+                Some(NUMBERED) if hits::is_empty(&lookup.hits, &answer) => Value::Null,
+                Some(NUMBERED) => json!(turn + 1),
+                Some(next) => answer.pointer(next).cloned().unwrap_or_default(),
+                None => Value::Null,
+            };
+            if page == Value::Bool(false) || text(Some(&page)).is_empty() {
                 return Ok(ours);
             }
         }
@@ -75,8 +91,14 @@ impl Run<'_> {
         };
         match said {
             Said::Done(_, json) => Ok(Some(json.unwrap_or_default())),
-            Said::No { meaning: Meaning::Gone, .. } => Ok(None),
-            Said::No { meaning: Meaning::Auth, error, .. } => Err(Outcome::Pause(format!("{name}: {error}"))),
+            Said::No {
+                meaning: Meaning::Gone, ..
+            } => Ok(None),
+            Said::No {
+                meaning: Meaning::Auth,
+                error,
+                ..
+            } => Err(Outcome::Pause(format!("{name}: {error}"))),
             Said::No { error, after, .. } => Err(failed(error, after)),
             Said::NotSent(error) | Said::Refused(error) | Said::Unknown(error) => Err(failed(error, None)),
         }

@@ -234,7 +234,9 @@ fn marker(key: &str) -> String {
             hash.get(place / 8).map_or(0, |byte| (byte >> (7 - place % 8)) & 1)
         };
         let index = (0..5).fold(0, |index, offset| index << 1 | bit(offset));
-        ALPHABET.get(usize::from(index)).map_or('a', |&letter| char::from(letter))
+        ALPHABET
+            .get(usize::from(index))
+            .map_or('a', |&letter| char::from(letter))
     };
     (0..MARKER_CHARS).map(letter).collect()
 }
@@ -242,7 +244,10 @@ fn marker(key: &str) -> String {
 /// A thing as templates see it: every member there is, null where it is not known.
 fn thing(thing: Option<&Thing>, members: &[String]) -> Value {
     let mut seen: Map<String, Value> = members.iter().map(|member| (member.clone(), Value::Null)).collect();
-    seen.insert("id".to_owned(), thing.map_or(Value::Null, |thing| thing.id.clone().into()));
+    seen.insert(
+        "id".to_owned(),
+        thing.map_or(Value::Null, |thing| thing.id.clone().into()),
+    );
     for (name, value) in thing.iter().flat_map(|thing| &thing.kept) {
         seen.insert(name.clone(), value.clone());
     }
@@ -316,7 +321,11 @@ pub(super) async fn probe(connection: &Connection, spec: &ConnectorSpec, job: &J
     if !spec.operations.contains_key(&OperationName::Probe) {
         return Probed::NotAsked;
     }
-    let asked = async { Run::begin(&Journal::Trial, connection, spec, job)?.read(OperationName::Probe).await };
+    let asked = async {
+        Run::begin(&Journal::Trial, connection, spec, job)?
+            .read(OperationName::Probe)
+            .await
+    };
     match asked.await {
         Ok(Some(_)) => Probed::Answers,
         Ok(None) => Probed::Fails("answered 404: is the address right?".to_owned()),
@@ -339,7 +348,10 @@ mod tests {
         assert_eq!(one, marker("smshook-a-1-create_ticket"));
         assert_ne!(one, marker("smshook-a-2-create_ticket"));
         assert_eq!(one.len(), MARKER_CHARS);
-        assert!(one.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte)));
+        assert!(
+            one.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
+        );
         // RFC 4648 base 32 of SHA-256 of nothing, lower case.
         assert_eq!(marker(""), "4oymiquy7qobjgx36tejs35zeq");
     }

@@ -55,24 +55,17 @@ pub(super) enum Said {
     Unknown(String),
 }
 
-impl Run<'_> {
-    pub(super) fn operation(&self, name: OperationName) -> Result<&'static str, Outcome> {
-        match self.spec.operations.contains_key(&name) {
-            true => Ok(name.as_str()),
-            false => Err(Outcome::Discard(format!(
-                "connector `{}` has no operation `{name}`",
-                self.spec.connector
-            ))),
-        }
+impl<'a> Run<'a> {
+    fn operation(&self, name: OperationName) -> Result<&'a Operation, Outcome> {
+        self.spec
+            .operations
+            .get(&name)
+            .ok_or_else(|| Outcome::Discard(format!("connector `{}` has no operation `{name}`", self.spec.connector)))
     }
 
     /// Does `name` unless this job has done it.
     pub(super) async fn perform(&mut self, name: OperationName) -> Result<Performed, Outcome> {
-        self.operation(name)?;
-        let spec = self.spec;
-        let Some(operation) = spec.operations.get(&name) else {
-            return Ok(Performed::Gone);
-        };
+        let operation = self.operation(name)?;
         if let Some(made) = self.steps.done.get(name.as_str()) {
             return Ok(Performed::Done(made.clone()));
         }
@@ -83,7 +76,7 @@ impl Run<'_> {
         }
         let request = self.request(name, operation)?;
         self.leave_to_send().await?;
-        self.begin(name, &request).await?;
+        self.write_down(name, &request).await?;
         let said = self.say(name, operation, &request).await?;
         self.conclude(name, operation, said).await
     }
@@ -106,7 +99,7 @@ impl Run<'_> {
     }
 
     /// Writes down that the request is about to leave.
-    async fn begin(&mut self, name: OperationName, request: &Rendered) -> Result<(), Outcome> {
+    async fn write_down(&mut self, name: OperationName, request: &Rendered) -> Result<(), Outcome> {
         let now = Utc::now();
         self.steps.pending = Some(Pending {
             operation: name.as_str().to_owned(),
@@ -120,27 +113,33 @@ impl Run<'_> {
     }
 
     /// What the operation's end means for the flow, or for the job.
-    async fn conclude(
-        &mut self,
-        name: OperationName,
-        operation: &Operation,
-        said: Said,
-    ) -> Result<Performed, Outcome> {
+    async fn conclude(&mut self, name: OperationName, operation: &Operation, said: Said) -> Result<Performed, Outcome> {
         match said {
             Said::Done(answer, json) => match self.made(name, operation, json.as_ref())? {
                 Some(hit) => Ok(Performed::Done(self.finish(name, hit))),
                 None => Err(self.unclear(
                     name,
                     operation,
-                    format!("answered {} without saying what it made", answer.status),
+                    &format!("answered {} without saying what it made", answer.status),
                 )),
             },
-            Said::No { meaning: Meaning::Gone, .. } => self.ended(Performed::Gone),
-            Said::No { meaning: Meaning::Closed, .. } => self.ended(Performed::Closed),
-            Said::No { meaning: Meaning::Exists, .. } => self.ended(Performed::Exists),
-            Said::No { meaning: Meaning::Unknown, error, .. } | Said::Unknown(error) => {
-                Err(self.unclear(name, operation, error))
+            Said::No {
+                meaning: Meaning::Gone, ..
+            } => Ok(self.ended(Performed::Gone)),
+            Said::No {
+                meaning: Meaning::Closed,
+                ..
+            } => Ok(self.ended(Performed::Closed)),
+            Said::No {
+                meaning: Meaning::Exists,
+                ..
+            } => Ok(self.ended(Performed::Exists)),
+            Said::No {
+                meaning: Meaning::Unknown,
+                error,
+                ..
             }
+            | Said::Unknown(error) => Err(self.unclear(name, operation, &error)),
             other => {
                 self.steps.clear();
                 let outcome = self.outcome(name, other);
@@ -154,22 +153,36 @@ impl Run<'_> {
         }
     }
 
-    fn ended(&mut self, performed: Performed) -> Result<Performed, Outcome> {
+    fn ended(&mut self, performed: Performed) -> Performed {
         self.steps.drop_pending();
-        Ok(performed)
+        performed
     }
 
     /// What an answer that ends the attempt means for the job.
     fn outcome(&self, name: OperationName, said: Said) -> Outcome {
         match said {
-            Said::No { meaning: Meaning::Auth, error, .. } => Outcome::Pause(format!("{name}: {error}")),
-            Said::No { meaning: Meaning::Retry, error, after } => match after {
+            Said::No {
+                meaning: Meaning::Auth,
+                error,
+                ..
+            } => Outcome::Pause(format!("{name}: {error}")),
+            Said::No {
+                meaning: Meaning::Retry,
+                error,
+                after,
+            } => match after {
                 // Told how long: that is no failure, and costs no attempt.
                 Some(after) => {
                     self.connection.bucket.quiet_for(after);
-                    Outcome::Snooze { after, reason: format!("{name}: {error}") }
+                    Outcome::Snooze {
+                        after,
+                        reason: format!("{name}: {error}"),
+                    }
                 }
-                None => Outcome::Retry { error: format!("{name}: {error}"), after },
+                None => Outcome::Retry {
+                    error: format!("{name}: {error}"),
+                    after,
+                },
             },
             Said::No { error, .. } | Said::Refused(error) => Outcome::Discard(format!("{name}: {error}")),
             Said::NotSent(error) | Said::Unknown(error) => Outcome::Retry {
@@ -181,7 +194,7 @@ impl Run<'_> {
     }
 
     /// The job's outcome when nobody knows whether the operation was done. What was written down before sending stays.
-    fn unclear(&self, name: OperationName, operation: &Operation, error: String) -> Outcome {
+    fn unclear(&self, name: OperationName, operation: &Operation, error: &str) -> Outcome {
         match (operation.effect, operation.on_unknown) {
             (EffectClass::AtMostOnce, OnUnknown::Skip | OnUnknown::Hold) => {
                 unknown(self.job.attempt, &format!("{name}: {error}"))
@@ -219,7 +232,9 @@ impl Run<'_> {
                 if found.is_none() {
                     // Now it is known: it was not received. Its key is as good as new.
                     self.steps.clear();
-                    self.steps.pending.as_mut().map_or((), |pending| pending.first_at = Utc::now());
+                    if let Some(pending) = &mut self.steps.pending {
+                        pending.first_at = Utc::now();
+                    }
                 }
                 Ok(found)
             }
@@ -238,7 +253,11 @@ impl Run<'_> {
 
     /// What the answer says was made; `None` if it does not say and has to.
     fn made(&self, name: OperationName, operation: &Operation, json: Option<&Value>) -> Result<Option<Hit>, Outcome> {
-        let nothing = Hit { id: String::new(), kept: serde_json::Map::new(), value: Value::Null };
+        let nothing = Hit {
+            id: String::new(),
+            kept: serde_json::Map::new(),
+            value: Value::Null,
+        };
         let Some(json) = json else {
             return Ok((!needs_id(name)).then_some(nothing));
         };
@@ -250,7 +269,10 @@ impl Run<'_> {
 
     /// Notes that `name` is done, to be saved with whatever follows from it.
     fn finish(&mut self, name: OperationName, hit: Hit) -> Made {
-        let made = Made { id: hit.id, kept: hit.kept };
+        let made = Made {
+            id: hit.id,
+            kept: hit.kept,
+        };
         self.steps.done.insert(name.as_str().to_owned(), made.clone());
         self.steps.drop_pending();
         made
@@ -258,23 +280,35 @@ impl Run<'_> {
 
     /// A read: nothing is written down, and whatever goes wrong ends the attempt. `None`: what it is about is gone.
     pub(super) async fn read(&mut self, name: OperationName) -> Result<Option<Vec<Hit>>, Outcome> {
-        self.operation(name)?;
-        let spec = self.spec;
-        let Some(operation) = spec.operations.get(&name) else {
-            return Ok(None);
-        };
+        let operation = self.operation(name)?;
         let names = self.names(name);
         let request = Rendered::reuse_or_make(None, &operation.request, "", &self.key(name), &names)
             .map_err(|error| Outcome::Discard(format!("{name}: {error}")))?;
         self.leave_to_send().await?;
         match self.say(name, operation, &request).await? {
-            Said::Done(_, json) => hits::read(&operation.hits, &json.unwrap_or_default(), &self.job.message.sender, &names)
-                .map(Some)
-                .map_err(|error| Outcome::Discard(format!("{name}: the answer cannot be read: {error}"))),
-            Said::No { meaning: Meaning::Gone, .. } => Ok(None),
-            Said::No { meaning: Meaning::Unknown, error, after } => {
-                Err(self.outcome(name, Said::No { meaning: Meaning::Retry, error, after }))
-            }
+            Said::Done(_, json) => hits::read(
+                &operation.hits,
+                &json.unwrap_or_default(),
+                &self.job.message.sender,
+                &names,
+            )
+            .map(Some)
+            .map_err(|error| Outcome::Discard(format!("{name}: the answer cannot be read: {error}"))),
+            Said::No {
+                meaning: Meaning::Gone, ..
+            } => Ok(None),
+            Said::No {
+                meaning: Meaning::Unknown,
+                error,
+                after,
+            } => Err(self.outcome(
+                name,
+                Said::No {
+                    meaning: Meaning::Retry,
+                    error,
+                    after,
+                },
+            )),
             other => Err(self.outcome(name, other)),
         }
     }

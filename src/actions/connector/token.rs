@@ -84,11 +84,14 @@ async fn fetch(client: &Client, spec: &TokenSpec, knobs: &Value) -> Result<Token
         observer(&Exchange {
             operation: Some("token"),
             request: json!({ "method": "POST", "url": url.as_str(), "headers": {}, "body": "***" }),
-            answer: answer.as_ref().map_err(ToString::to_string).map(|answer| ExchangeAnswer {
-                status: answer.status,
-                headers: Vec::new(),
-                body: "***".to_owned(),
-            }),
+            answer: answer
+                .as_ref()
+                .map_err(ToString::to_string)
+                .map(|answer| ExchangeAnswer {
+                    status: answer.status,
+                    headers: Vec::new(),
+                    body: "***".to_owned(),
+                }),
             took: begun.elapsed(),
         });
     }
@@ -102,11 +105,17 @@ async fn fetch(client: &Client, spec: &TokenSpec, knobs: &Value) -> Result<Token
     match status {
         200..=299 => {}
         408 | 425 | 429 | 500..=599 => return Err(passing(format!("no token: {host} answered {status}"))),
-        _ => return Err(Outcome::Pause(format!("no token: {host} answered {status} to the credentials"))),
+        _ => {
+            return Err(Outcome::Pause(format!(
+                "no token: {host} answered {status} to the credentials"
+            )));
+        }
     }
     let json: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let Some(value) = json.pointer(&spec.access_token).and_then(Value::as_str) else {
-        return Err(Outcome::Pause(format!("no token: {host} answered {status} without one")));
+        return Err(Outcome::Pause(format!(
+            "no token: {host} answered {status} without one"
+        )));
     };
     let life = json.pointer(&spec.expires_in).and_then(Value::as_u64);
     let life = life.map_or(UNTOLD, Duration::from_secs);
