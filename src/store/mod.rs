@@ -5,11 +5,13 @@
 //! for queue times. It must not know HTTP, templates or what an action does.
 
 mod accept;
+mod awaited;
 mod consent;
 mod diagnose;
 mod links;
 mod observe;
 mod operate;
+mod pauses;
 mod queue;
 mod sends;
 
@@ -24,6 +26,7 @@ pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Plan
 pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
+pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use sends::{LoopLimits, SendGate};
 
