@@ -289,8 +289,11 @@ pub struct Lookup {
     pub hits: Hits,
     /// The thing is ours if the text at every pointer has every rendered text in it.
     pub contains: Vec<(String, Template)>,
-    /// Pointer of what the next page is asked for with; absent or null on the last.
+    /// Pointer of what the next page is asked for with, absent or null on the last; or `+1` where pages are numbered from 1
+    /// and an empty one is the last.
     pub next: Option<String>,
+    /// How many of `found` one request can name; all at once without it.
+    pub each: Option<usize>,
 }
 
 /// A token that is fetched, cached and sent as a header.

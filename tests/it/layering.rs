@@ -30,7 +30,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("metrics", &[]),
     ("store", &["message", "phone", "job", "consent", "rules", "metrics"]),
-    ("actions", &["job", "template", "gateway", "config", "store", "metrics"]),
+    (
+        "actions",
+        &["phone", "job", "template", "gateway", "config", "store", "metrics"],
+    ),
     ("worker", &["job", "config", "store", "actions", "metrics"]),
     (
         "http",
@@ -89,6 +92,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("hyper", &["http"]),
     ("tower_http", &["http"]),
     ("reqwest", &["actions"]),
+    ("lettre", &["actions"]),
     ("clap", &["cli"]),
     ("minijinja", &["template"]),
     ("hmac", &["signature", "actions"]),

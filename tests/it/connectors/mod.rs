@@ -1,10 +1,13 @@
 //! Connectors against stateful stand-ins of the systems they speak to: whatever fails in between, a text is filed once.
 
 mod chatwoot;
+mod contract;
 mod discord;
 mod freshdesk;
 mod hubspot;
+mod markup;
 mod matrix;
+mod once;
 mod pipedrive;
 mod rt;
 mod salesforce;
