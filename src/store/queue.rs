@@ -372,6 +372,11 @@ impl Store {
     /// as lost. Of a paused action none is claimed, or one as a trial when its time has come; the next has to wait until the
     /// lease of that one ends.
     pub async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
+        self.claim_at_most(usize::MAX, wants).await
+    }
+
+    /// As [`Store::claim`], no more than `most` in all.
+    pub async fn claim_at_most(&self, most: usize, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
         let actions: Vec<String> = wants.iter().map(|w| w.action.clone()).collect();
         let slots: Vec<i64> = wants
             .iter()
@@ -399,6 +404,7 @@ impl Store {
                     SELECT id, action, state, claim, attempt, claimed_at FROM smshook.jobs
                     WHERE action = w.action AND state IN ('available', 'running') AND run_at <= now()
                     ORDER BY run_at LIMIT w.slots FOR UPDATE SKIP LOCKED) j
+                LIMIT $4
             ), lost AS (
                 INSERT INTO smshook.attempts (job_id, claim, attempt, started_at, outcome, error)
                 SELECT id, claim, attempt, claimed_at, 'lost', 'its process ended or stalled before it reported'
@@ -423,6 +429,7 @@ impl Store {
             &actions,
             &slots,
             &leases,
+            i64::try_from(most).unwrap_or(i64::MAX),
         )
         .fetch_all(&mut *connection);
         let rows = match tokio::time::timeout(PATIENCE, claiming).await {
