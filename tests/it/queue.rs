@@ -434,11 +434,14 @@ async fn a_lane_that_a_dead_process_left_without_a_head_is_found() {
 #[tokio::test]
 async fn every_action_gets_its_turn_however_many_share_the_worker() {
     let names: Vec<String> = (0..12).map(|n| format!("note-{n}")).collect();
-    let mut toml = "[worker]\nconcurrency = 2\npoll = \"50ms\"\n".to_owned();
-    for name in &names {
-        toml.push_str(&format!("[action.{name}]\nlog = {{ message = \"a text\" }}\n"));
-    }
-    toml.push_str(&format!("[[rule]]\nname = \"rest\"\nany = true\nactions = {names:?}\n"));
+    let actions: Vec<String> = names
+        .iter()
+        .map(|name| format!("[action.{name}]\nlog = {{ message = \"a text\" }}"))
+        .collect();
+    let toml = format!(
+        "[worker]\nconcurrency = 2\npoll = \"50ms\"\n{}\n[[rule]]\nname = \"rest\"\nany = true\nactions = {names:?}\n",
+        actions.join("\n")
+    );
     let app = App::start(&toml).await;
     app.text("15551230000", "one").await;
     app.all_jobs_ended().await;
