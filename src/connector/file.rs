@@ -379,6 +379,8 @@ pub struct Lookup {
     /// Ours if the text at each pointer has this in it; templates.
     #[serde(default)]
     pub contains: BTreeMap<String, String>,
+    /// How many of `found` one request can name.
+    pub each: Option<usize>,
     /// Pointer of what the next page is asked for with.
     pub next: Option<String>,
 }

@@ -101,6 +101,9 @@ impl Making<'_> {
 /// The variants of operations that are used, each with its number if it stands in a list.
 type Chosen<'m> = BTreeMap<OperationName, (Option<usize>, &'m connector::Operation)>;
 
+/// `next` of a lookup whose pages are counted.
+const NUMBERED_PAGES: &str = "+1";
+
 impl Reader<'_> {
     /// `[connector.NAME]`: a connector's keys, or `file = "…"` with them.
     pub(super) fn own_connectors(&mut self) -> OwnConnectors {
@@ -471,7 +474,7 @@ impl Reader<'_> {
         if says.id.is_none() {
             self.problem(spot, "this lookup does not say where its `id` is", "add `id = \"/id\"`");
         }
-        if let Some(next) = &says.next {
+        if let Some(next) = says.next.as_ref().filter(|next| *next != NUMBERED_PAGES) {
             self.pointer(&spot.key("next"), next);
         }
         let hits = self.hits(spot, &parts);
@@ -485,6 +488,7 @@ impl Reader<'_> {
             hits,
             contains,
             next: says.next.clone(),
+            each: says.each.filter(|&each| each > 0),
         })
     }
 
