@@ -14,7 +14,11 @@ pub use file::{
 };
 
 /// The built-in connector files by name, as they are in `connectors/`. One line for each.
-const BUILTIN: &[(&str, &str)] = &[];
+const BUILTIN: &[(&str, &str)] = &[
+    ("hubspot", include_str!("../../connectors/hubspot.toml")),
+    ("pipedrive", include_str!("../../connectors/pipedrive.toml")),
+    ("salesforce", include_str!("../../connectors/salesforce.toml")),
+];
 
 /// The text of a built-in connector's file.
 pub fn builtin(name: &str) -> Option<&'static str> {
