@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use secrecy::SecretString;
+use serde_json::{Value, json};
 
 use super::action::{HttpSpec, OnUnknown, StatusSet};
 use crate::template::{Template, Tree};
@@ -45,7 +46,39 @@ pub struct ConnectorSpec {
     pub several: Several,
     /// What to do with a text for a ticket that was closed.
     pub closed: Closed,
+    /// Every name that templates may use of `contact`, `id` first: what the operations of this flow keep of one.
+    pub contact_members: Vec<String>,
+    /// The same of `ticket` and of `previous`.
+    pub ticket_members: Vec<String>,
+    /// The same of `thread`.
+    pub thread_members: Vec<String>,
 }
+
+impl ConnectorSpec {
+    /// A result of this action with every member it may have, each null.
+    pub fn empty_result(&self) -> Value {
+        let nothing = |names: &[String]| -> Value { names.iter().map(|name| (name.clone(), Value::Null)).collect() };
+        let created = |names: &[String]| {
+            let mut value = nothing(names);
+            if let Some(members) = value.as_object_mut() {
+                members.insert("created".to_owned(), Value::Null);
+            }
+            value
+        };
+        match self.flow {
+            Flow::Attach => json!({ "contact": created(&[ID.to_owned()]), "note": nothing(&[ID.to_owned()]) }),
+            Flow::Ticket => json!({
+                "contact": created(&[ID.to_owned()]),
+                "ticket": created(&self.ticket_members),
+                "note": nothing(&[ID.to_owned()]),
+            }),
+            Flow::Notify => json!({ "message": nothing(&[ID.to_owned()]) }),
+        }
+    }
+}
+
+/// The member that everything that is remembered has.
+pub(super) const ID: &str = "id";
 
 /// The flows that the orchestrator knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +92,49 @@ pub enum Flow {
 }
 
 impl Flow {
+    /// Every flow.
+    pub const ALL: [Self; 3] = [Self::Attach, Self::Ticket, Self::Notify];
+
+    /// The flow of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|flow| flow.as_str() == word)
+    }
+
+    /// The operations that it may use, [`OperationName::Probe`] aside.
+    pub const fn operations(self) -> &'static [OperationName] {
+        match self {
+            Self::Attach => &[
+                OperationName::FindContact,
+                OperationName::CreateContact,
+                OperationName::AddNote,
+            ],
+            Self::Ticket => &[
+                OperationName::FindContact,
+                OperationName::CreateContact,
+                OperationName::FindOpenTicket,
+                OperationName::ReadTicket,
+                OperationName::CreateTicket,
+                OperationName::AppendToTicket,
+                OperationName::ReopenTicket,
+            ],
+            Self::Notify => &[OperationName::Notify],
+        }
+    }
+
+    /// Those that it cannot do without.
+    pub const fn needs(self) -> &'static [OperationName] {
+        match self {
+            Self::Attach => &[OperationName::FindContact, OperationName::AddNote],
+            Self::Ticket => &[
+                OperationName::FindContact,
+                OperationName::FindOpenTicket,
+                OperationName::CreateTicket,
+                OperationName::AppendToTicket,
+            ],
+            Self::Notify => &[OperationName::Notify],
+        }
+    }
+
     /// The word in configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -152,6 +228,10 @@ pub struct Operation {
     pub reconcile: Vec<Lookup>,
     /// What to read of the answer.
     pub hits: Hits,
+    /// Of an append: it opens a closed ticket again by itself.
+    pub reopens: bool,
+    /// Of a notification: the first one's ID is remembered per sender, as `thread.id`.
+    pub threads: bool,
 }
 
 /// What doing an operation twice comes to.
@@ -209,8 +289,11 @@ pub struct Lookup {
     pub hits: Hits,
     /// The thing is ours if the text at every pointer has every rendered text in it.
     pub contains: Vec<(String, Template)>,
-    /// Pointer of what the next page is asked for with; absent or null on the last.
+    /// Pointer of what the next page is asked for with, absent or null on the last; or `+1` where pages are numbered from 1
+    /// and an empty one is the last.
     pub next: Option<String>,
+    /// How many of `found` one request can name; all at once without it.
+    pub each: Option<usize>,
 }
 
 /// A token that is fetched, cached and sent as a header.

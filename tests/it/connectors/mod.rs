@@ -7,6 +7,7 @@ mod freshdesk;
 mod hubspot;
 mod markup;
 mod matrix;
+mod once;
 mod pipedrive;
 mod rt;
 mod salesforce;
