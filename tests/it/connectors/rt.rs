@@ -30,6 +30,8 @@ struct Ticket {
     subject: String,
     updated: u64,
     fields: Value,
+    /// Moved to a queue that our user has no rights in.
+    out_of_sight: bool,
 }
 
 struct Transaction {
@@ -201,6 +203,7 @@ impl Rt {
             _ => ticket.refers_to == value,
         };
         let mut found: Vec<&Ticket> = self.tickets.iter().collect();
+        found.retain(|ticket| !ticket.out_of_sight);
         found.retain(|ticket| conditions.iter().all(|(field, value)| holds(ticket, field, value)));
         if asked.query("orderby") == Some("LastUpdated") {
             found.sort_by_key(|ticket| std::cmp::Reverse(ticket.updated));
@@ -240,6 +243,7 @@ impl Rt {
             subject: body["Subject"].as_str().unwrap_or_default().to_owned(),
             updated: 0,
             fields: body.clone(),
+            out_of_sight: false,
         });
         self.record(id, "Create", "", body["Content"].as_str().unwrap_or_default());
         Answer::json(201, &json!({ "id": id.to_string(), "type": "ticket" }))
@@ -255,6 +259,12 @@ impl Rt {
             };
         };
         let id = self.tickets[at].id;
+        if self.tickets[at].out_of_sight {
+            return match method {
+                "POST" => message(400, "Permission Denied"),
+                _ => message(403, "Forbidden"),
+            };
+        }
         match (method, what) {
             ("GET", []) => {
                 let ticket = &self.tickets[at];
@@ -538,6 +548,21 @@ async fn a_missing_right_keeps_the_text_until_it_is_granted() {
     let jobs = app.jobs().await;
     assert!(jobs.iter().all(|(_, state, _)| state != "discarded"), "{jobs:?}");
     assert_eq!(stand.census(&person(1)).tickets, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_is_gone_or_out_of_sight_is_forgotten() {
+    let stand = StandIn::start(rt()).await;
+    let app = app(&stand, "").await;
+    text(&app, &person(1), "one").await;
+    stand.with(|rt| rt.tickets[0].out_of_sight = true);
+    text(&app, &person(1), "two").await;
+    assert_eq!(stand.census(&person(1)).notes, ["one", "two"]);
+    stand.with(|rt| rt.tickets.clear());
+    text(&app, &person(1), "three").await;
+    let jobs = app.jobs().await;
+    assert!(jobs.iter().all(|(_, state, _)| state == "done"), "{jobs:?}");
+    assert_eq!(stand.with(|rt| rt.tickets.len()), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
