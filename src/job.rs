@@ -62,6 +62,8 @@ pub struct Job {
     pub rule: Option<String>,
     /// What the rule's regular expression captured, an object.
     pub captures: Value,
+    /// What the actions that it comes after have left, by action; null until that is looked up.
+    pub results: Value,
     /// What earlier attempts wrote down: rendered request, steps done, `sending`.
     pub progress: Value,
     /// After this instant the job must not run any more.
@@ -152,6 +154,18 @@ pub enum Outcome {
     /// The process is stopping and gives the job back; costs no attempt.
     Release,
 }
+
+/// The reason of a job that waits for another action of its message: the end of that one wakes it.
+pub fn waits_for(action: &str) -> String {
+    format!("{WAITS_FOR}{action}")
+}
+
+/// The action that a job with this reason waits for, if it is such a reason.
+pub fn waited_for(reason: &str) -> Option<&str> {
+    reason.strip_prefix(WAITS_FOR)
+}
+
+const WAITS_FOR: &str = "waits for the action ";
 
 /// When a failed attempt is tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -249,6 +249,63 @@ pub fn normalise(raw: &str, format: &NumberFormat) -> Address {
     }
 }
 
+/// The spellings under which other systems keep a number.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Spellings {
+    /// `+14155550100`.
+    pub e164: String,
+    /// `14155550100`.
+    pub digits: String,
+    /// `4155550100`: without the country code.
+    pub national: String,
+}
+
+impl fmt::Debug for Spellings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spellings(…)")
+    }
+}
+
+/// The spellings of an E.164 number; `None` for anything else.
+pub fn spellings(e164: &str) -> Option<Spellings> {
+    let digits = e164.strip_prefix('+')?;
+    if !(MIN_PLUS_DIGITS..=MAX_E164_DIGITS).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let national = PHONE_NUMBER_UTIL.parse(e164, None).ok().map(|parsed| {
+        let country = parsed.country_code.to_string();
+        digits.strip_prefix(&country).unwrap_or(digits).to_owned()
+    });
+    Some(Spellings {
+        e164: e164.to_owned(),
+        digits: digits.to_owned(),
+        national: national.unwrap_or_else(|| digits.to_owned()),
+    })
+}
+
+/// Whether a number as another system wrote it is that of `sender` (E.164). One without a country code is read as of the
+/// sender's own country; one with an extension is somebody else's.
+pub fn is_number_of(found: &str, sender: &str) -> bool {
+    let Some(spellings) = spellings(sender) else {
+        return false;
+    };
+    let Shape::Digits { plus, digits } = read(found) else {
+        return false;
+    };
+    let aliases = mobile_aliases(&spellings.digits);
+    let is_sender = |digits: &str| digits == spellings.digits || aliases.iter().any(|alias| alias == digits);
+    if is_sender(&digits) {
+        return true;
+    }
+    if plus {
+        return false;
+    }
+    let exit = ["00", "011"].iter().find_map(|code| digits.strip_prefix(code));
+    exit.is_some_and(is_sender)
+        || digits == spellings.national
+        || digits.strip_prefix(['0', '1', '8']) == Some(spellings.national.as_str())
+}
+
 /// What the characters of a field amount to, before anything is taken for a number.
 enum Shape {
     Nothing,
@@ -488,6 +545,53 @@ mod tests {
 
     fn number(key: &str) -> (Kind, String) {
         (Kind::Number, key.to_owned())
+    }
+
+    #[test]
+    fn a_number_of_another_system_is_the_senders_in_any_spelling_and_nobody_elses() {
+        let sender = "+14155550100";
+        for same in [
+            "+14155550100",
+            "14155550100",
+            "(415) 555-0100",
+            "4155550100",
+            "1-415-555-0100",
+            "00 1 415 555 0100",
+            "011 14155550100",
+            "tel:+1-415-555-0100",
+            "+1 (415) 555\u{2011}0100",
+        ] {
+            assert!(is_number_of(same, sender), "{same}");
+        }
+        for other in [
+            "",
+            "+44155550100",
+            "+4155550100",
+            "+14155550101",
+            "5550100",
+            "415-555-0100 x12",
+            "0100",
+            "SMS",
+            "24155550100",
+        ] {
+            assert!(!is_number_of(other, sender), "{other}");
+        }
+        assert!(is_number_of("020 7946 0018", "+442079460018"));
+        assert!(is_number_of("+44 (0)20 7946 0018", "+442079460018"));
+        assert!(is_number_of("+5215512345678", "+525512345678"));
+        assert!(!is_number_of("12345", "12345"));
+    }
+
+    #[test]
+    fn a_number_has_three_spellings_and_a_name_has_none() {
+        let found = spellings("+442079460018").unwrap();
+        assert_eq!(
+            (found.digits.as_str(), found.national.as_str()),
+            ("442079460018", "2079460018")
+        );
+        assert_eq!(spellings("+14155550100").unwrap().national, "4155550100");
+        assert_eq!(spellings("ACME"), None);
+        assert_eq!(spellings("12345"), None);
     }
 
     #[test]

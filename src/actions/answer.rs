@@ -35,6 +35,8 @@ pub(super) enum Verdict {
     },
     /// It was not taken and never will be.
     Refused(String),
+    /// It was not taken because of who we are.
+    Unauthorized(String),
     /// It never left.
     NotSent(String),
     /// It may have been taken.
@@ -66,6 +68,9 @@ pub(super) fn judge(
                 after: retry_after(&answer.headers, now),
             }
         };
+    }
+    if status == 401 {
+        return Verdict::Unauthorized(error);
     }
     if (300..400).contains(&status) {
         return Verdict::Refused(format!(
@@ -130,7 +135,7 @@ fn error(spec: &HttpSpec, answer: &Answer, json: Option<&Value>, redaction: &Red
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), between a second and six hours.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = match value.parse::<u64>() {
         Ok(seconds) => seconds,

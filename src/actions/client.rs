@@ -10,6 +10,7 @@ use http::HeaderMap;
 use ipnet::IpNet;
 use reqwest::redirect::Policy;
 
+use super::exchange::Observer;
 use super::guard::{Denied, Guard};
 use super::request::Dispatch;
 use crate::config::action::{HttpSpec, OnUnknown};
@@ -34,6 +35,8 @@ pub enum ClientError {
 #[derive(Default)]
 pub(super) struct Clients {
     built: BTreeMap<Kind, Client>,
+    /// Who watches what they send.
+    observer: Option<Observer>,
 }
 
 /// What makes one client differ from another.
@@ -48,10 +51,19 @@ pub(super) struct Kind {
 }
 
 /// A client with its guard.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     guard: Guard,
+    observer: Option<Observer>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An answer, as much of it as was read.
@@ -74,7 +86,34 @@ pub(super) enum Failure {
     Unknown(String),
 }
 
+impl Failure {
+    /// The same failure with the place it happened at.
+    pub(super) fn at(self, origin: &str) -> Self {
+        match self {
+            Self::NotSent(error) => Self::NotSent(format!("{origin}: {error}")),
+            Self::Refused(error) => Self::Refused(error),
+            Self::Unknown(error) => Self::Unknown(format!("{origin}: {error}")),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotSent(error) | Self::Refused(error) | Self::Unknown(error) => f.write_str(error),
+        }
+    }
+}
+
 impl Clients {
+    /// Clients whose every exchange `observer` is told of.
+    pub(super) fn watched(observer: Option<Observer>) -> Self {
+        Self {
+            built: BTreeMap::new(),
+            observer,
+        }
+    }
+
     /// The client for `spec`. What must not be sent twice gets a connection of its own: a kept one may be closed by the
     /// other side at the very moment it is used, and then nobody knows.
     pub(super) fn client_for(&mut self, spec: &HttpSpec, on_unknown: OnUnknown) -> Result<Client, ClientError> {
@@ -89,7 +128,8 @@ impl Clients {
         if let Some(client) = self.built.get(&kind) {
             return Ok(client.clone());
         }
-        let client = Client::build(&kind, CONNECT)?;
+        let mut client = Client::build(&kind, CONNECT)?;
+        client.observer.clone_from(&self.observer);
         self.built.insert(kind, client.clone());
         Ok(client)
     }
@@ -115,7 +155,16 @@ impl Client {
             .dns_resolver(guard.clone());
         let builder = if kind.tls { builder } else { builder.tls_certs_only([]) };
         let http = builder.build().map_err(|error| ClientError::Tls(root_cause(&error)))?;
-        Ok(Self { http, guard })
+        Ok(Self {
+            http,
+            guard,
+            observer: None,
+        })
+    }
+
+    /// Who is told of every exchange.
+    pub(super) const fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref()
     }
 
     /// Sends a request and reads at most `most` bytes of the answer's body.

@@ -2,6 +2,8 @@
 //!
 //! It must not decide anything: it only spells out a job.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
@@ -11,8 +13,13 @@ use crate::template::Context;
 /// The names that an action's templates may use: the gateway's own (`from`, `text`, `ref`, `now`, `tenantName`,
 /// `deviceId`, so that a rule moves over as it is) and ours. The same names as [`crate::template::sample`].
 pub fn context(job: &Job, now: DateTime<Utc>) -> Context {
+    Context::new(names(job, now))
+}
+
+/// The same names before they are a context, for who has more to add.
+pub(super) fn names(job: &Job, now: DateTime<Utc>) -> Value {
     let message = &job.message;
-    Context::new(json!({
+    let mut names = json!({
         "from": message.sender_raw,
         "to": message.recipient_raw,
         "text": message.text,
@@ -35,7 +42,11 @@ pub fn context(job: &Job, now: DateTime<Utc>) -> Context {
         "action": job.action,
         "m": if job.captures.is_object() { job.captures.clone() } else { json!({}) },
         "job": { "id": job.id, "attempt": job.attempt },
-    }))
+    });
+    if let (Value::Object(names), true) = (&mut names, job.results.is_object()) {
+        names.insert("results".to_owned(), job.results.clone());
+    }
+    names
 }
 
 /// The names that a gateway file's reply request may use; the same names as [`crate::template::sample_reply`].
@@ -49,6 +60,13 @@ pub(super) fn reply_context(job: &Job, now: DateTime<Utc>, text: &str) -> Contex
         "deviceId": message.device_id,
         "now": instant(now),
     }))
+}
+
+/// How long to wait for something that has not happened since the job was made: a quarter of that again, so that a long
+/// wait is not a busy one.
+pub(super) fn growing(job: &Job, least: Duration) -> Duration {
+    let age = (job.claimed_at - job.created_at).to_std().unwrap_or_default();
+    (age / 4).clamp(least, Duration::from_mins(1))
 }
 
 /// The stable name of what a job does, the same on every attempt: idempotency key, reference of a reply, id of a signed

@@ -8,9 +8,10 @@ use serde_json::json;
 use super::answer::{Verdict, judge};
 use super::client::{Client, Failure};
 use super::context::{context, operation_key};
+use super::exchange::Letter;
 use super::progress::{Journal, Progress, Sending};
 use super::redact::Redaction;
-use super::request::{Rendered, dispatch};
+use super::request::Rendered;
 use crate::config::action::{HttpSpec, OnUnknown};
 use crate::job::{Job, Outcome};
 
@@ -40,6 +41,8 @@ async fn attempt(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec)
         Verdict::Done { status, captures } => Outcome::Done(json!({ "status": status, "captures": captures })),
         Verdict::Passing { error, after } => Outcome::Retry { error, after },
         Verdict::NotSent(error) => Outcome::Retry { error, after: None },
+        // Every other message would end like this one: they wait until somebody has mended it.
+        Verdict::Unauthorized(error) => Outcome::Pause(error),
         Verdict::Refused(error) => Outcome::Discard(error),
         Verdict::Unknown(error) if spec.on_unknown == OnUnknown::Resend => Outcome::Retry {
             error: format!("{error}; it may have been received"),
@@ -58,16 +61,20 @@ pub(super) async fn exchange(
     request: &Rendered,
 ) -> Verdict {
     let now = Utc::now();
-    let dispatch = match dispatch(spec, request, &operation_key(job), now) {
-        Ok(dispatch) => dispatch,
-        Err(error) => return Verdict::Refused(error.to_string()),
+    let redaction = Redaction::new(spec, job, request);
+    let letter = Letter {
+        spec,
+        request,
+        key: &operation_key(job),
+        operation: None,
+        credential: None,
+        redaction: &redaction,
     };
-    let origin = dispatch.url.origin().ascii_serialization();
-    match client.send(dispatch, spec.max_response_bytes).await {
-        Ok(answer) => judge(spec, on_unknown, &answer, &Redaction::new(spec, job, request), now),
-        Err(Failure::NotSent(error)) => Verdict::NotSent(format!("{origin}: {error}")),
+    match letter.send(client, now).await {
+        Ok(answer) => judge(spec, on_unknown, &answer, &redaction, now),
+        Err(Failure::NotSent(error)) => Verdict::NotSent(error),
         Err(Failure::Refused(error)) => Verdict::Refused(error),
-        Err(Failure::Unknown(error)) => Verdict::Unknown(format!("{origin}: {error}")),
+        Err(Failure::Unknown(error)) => Verdict::Unknown(error),
     }
 }
 

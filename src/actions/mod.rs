@@ -5,8 +5,10 @@
 
 mod answer;
 mod client;
+mod connector;
 mod context;
 mod email;
+mod exchange;
 mod guard;
 mod http;
 pub mod local;
@@ -14,6 +16,7 @@ mod progress;
 mod redact;
 mod reply;
 mod request;
+mod results;
 mod signing;
 mod smtp;
 #[cfg(test)]
@@ -26,18 +29,22 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use self::client::{Client, Clients};
+use self::connector::Connection;
 use self::email::Mailer;
 use self::progress::Journal;
 use self::reply::Reply;
 use self::request::Rendered;
 use crate::config::action::{ActionSpec, Effect, EmailSpec, HttpSpec, LogSpec, OnUnknown};
+use crate::config::connector::{ConnectorSpec, EffectClass};
 use crate::config::{Config, Endpoint, LoopGuard};
 use crate::job::{Job, JobKind, Outcome};
 use crate::store::{LoopLimits, Store};
 use crate::template::Template;
 
 pub use self::client::ClientError;
+pub use self::connector::Probed;
 pub use self::context::context;
+pub use self::exchange::{Exchange, ExchangeAnswer, Observer};
 
 /// Why the configured actions cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +52,9 @@ pub enum ActionsError {
     /// No HTTP client.
     #[error("{0}")]
     Client(#[from] ClientError),
+    /// A connector without operations.
+    #[error("a connector without operations")]
+    Nothing,
     /// A signing secret is not base64.
     #[error("action `{action}`: a signing secret must be base64, `whsec_` before it or not")]
     SigningSecret {
@@ -79,6 +89,8 @@ pub struct Actions {
     limits: LoopLimits,
     /// By action.
     http: BTreeMap<String, Client>,
+    /// By action; those of one account share its token and its rate.
+    connections: BTreeMap<String, Connection>,
     /// By action.
     mailers: BTreeMap<String, Mailer>,
     /// By endpoint.
@@ -100,16 +112,37 @@ impl Actions {
     /// # Errors
     /// TLS that cannot be set up, or a signing secret that is none.
     pub fn new(config: Arc<Config>, store: Store) -> Result<Self, ActionsError> {
-        let mut clients = Clients::default();
+        Self::with(config, Journal::Store(store), None)
+    }
+
+    /// Actions that leave no trace in the queue and remember nothing: for one job of a person's own, watched by `observer`.
+    /// Opt-outs are not looked at: the caller does that.
+    ///
+    /// # Errors
+    /// As [`Actions::new`].
+    pub fn for_trial(config: Arc<Config>, observer: Option<Observer>) -> Result<Self, ActionsError> {
+        Self::with(config, Journal::Trial, observer)
+    }
+
+    fn with(config: Arc<Config>, journal: Journal, observer: Option<Observer>) -> Result<Self, ActionsError> {
+        let mut clients = Clients::watched(observer);
         let mut http = BTreeMap::new();
+        let mut connections = BTreeMap::new();
         let mut mailers = BTreeMap::new();
         for (name, action) in &config.actions {
-            if let Effect::Http(spec) = &action.effect {
-                check_signing(name, spec)?;
-                http.insert(name.clone(), clients.client_for(spec, spec.on_unknown)?);
-            }
-            if let Effect::Email(spec) = &action.effect {
-                mailers.insert(name.clone(), mailer(name, spec)?);
+            match &action.effect {
+                Effect::Http(spec) => {
+                    check_signing(name, spec)?;
+                    http.insert(name.clone(), clients.client_for(spec, spec.on_unknown)?);
+                }
+                Effect::Connector(spec) => {
+                    let connection = connection(&mut clients, &config, &connections, spec)?;
+                    connections.insert(name.clone(), connection);
+                }
+                Effect::Email(spec) => {
+                    mailers.insert(name.clone(), mailer(name, spec)?);
+                }
+                Effect::Reply(_) | Effect::Log(_) => {}
             }
         }
         let mut replies = BTreeMap::new();
@@ -122,9 +155,10 @@ impl Actions {
         let limits = loop_limits(&config.loop_guard);
         Ok(Self {
             config,
-            journal: Journal::Store(store),
+            journal,
             limits,
             http,
+            connections,
             mailers,
             replies,
         })
@@ -139,6 +173,19 @@ impl Actions {
         let Some(action) = self.config.actions.get(&job.action) else {
             return Outcome::Discard(format!("action `{}` is not configured any more", job.action));
         };
+        if action.after.is_empty() {
+            return self.run_action(action, job).await;
+        }
+        match results::gather(&self.config, &self.journal, action, job).await {
+            Ok(results) => {
+                let job = Job { results, ..job.clone() };
+                self.run_action(action, &job).await
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    async fn run_action(&self, action: &ActionSpec, job: &Job) -> Outcome {
         match &action.effect {
             Effect::Http(spec) => match self.http.get(&action.name) {
                 Some(client) => http::run(&self.journal, client, job, spec).await,
@@ -146,11 +193,14 @@ impl Actions {
             },
             Effect::Reply(spec) => self.run_reply(job, &spec.text, spec.on_unknown).await,
             Effect::Log(spec) => log(job, spec),
+            Effect::Connector(spec) => match self.connections.get(&action.name) {
+                Some(connection) => connector::run(&self.journal, connection, spec, job).await,
+                None => Outcome::Discard(format!("action `{}` has no connection", job.action)),
+            },
             Effect::Email(spec) => match self.mailers.get(&action.name) {
                 Some(mailer) => email::run(&self.journal, mailer, job, spec).await,
                 None => Outcome::Discard(format!("action `{}` has no mailer", job.action)),
             },
-            Effect::Connector(_) => Outcome::Discard("not yet".to_owned()),
         }
     }
 
@@ -204,6 +254,15 @@ impl Actions {
         })
     }
 
+    /// Asks the connection of an action whether it is there and takes our credentials; `None` if the action has none.
+    pub async fn probe(&self, action: &str, job: &Job) -> Option<Probed> {
+        match &self.config.actions.get(action)?.effect {
+            Effect::Connector(spec) => Some(connector::probe(self.connections.get(action)?, spec, job).await),
+            Effect::Email(spec) => Some(email::probe(self.mailers.get(action)?, spec, job).await),
+            Effect::Reply(_) | Effect::Http(_) | Effect::Log(_) => None,
+        }
+    }
+
     /// What an action would send for a job: the request, the reply with its request, or the line. Sends nothing, and
     /// shows `***` for secrets.
     ///
@@ -218,6 +277,7 @@ impl Actions {
         let job = Job {
             action: action.name.clone(),
             claimed_at: now,
+            results: results::unknown(&self.config, action),
             ..job.clone()
         };
         let names = context(&job, now);
@@ -229,6 +289,7 @@ impl Actions {
                     .map_err(PreviewError::WouldNotRun)?;
                 preview_reply(&job, &reply)
             }
+            Effect::Connector(spec) => connector::preview(spec, &job).map_err(PreviewError::WouldNotRun),
             Effect::Email(spec) => self
                 .mailers
                 .get(&action.name)
@@ -236,13 +297,38 @@ impl Actions {
                 .and_then(|mailer| email::preview(mailer, &job, spec))
                 .map(|mail| json!({ "mail": mail }))
                 .map_err(PreviewError::WouldNotRun),
-            Effect::Connector(_) => Err(PreviewError::WouldNotRun("not yet".to_owned())),
             Effect::Log(spec) => match spec.message.render(&names) {
                 Ok(line) => Ok(json!({ "line": line })),
                 Err(error) => Err(PreviewError::WouldNotRun(error.to_string())),
             },
         }
     }
+}
+
+/// The connection of an action: that of an earlier action with the same account, as far as that goes.
+fn connection(
+    clients: &mut Clients,
+    config: &Config,
+    known: &BTreeMap<String, Connection>,
+    spec: &ConnectorSpec,
+) -> Result<Connection, ActionsError> {
+    let requests: Vec<&HttpSpec> = spec.operations.values().map(|operation| &operation.request).collect();
+    // The strictest of them: a connection that is closed while it is used leaves an unclear end behind.
+    let careful = spec
+        .operations
+        .values()
+        .any(|operation| operation.effect == EffectClass::AtMostOnce);
+    let on_unknown = if careful { OnUnknown::Skip } else { OnUnknown::Resend };
+    let first = requests.first().ok_or(ActionsError::Nothing)?;
+    let client = clients.client_for(first, on_unknown)?;
+    let shared = known.iter().find(|(action, _)| {
+        let effect = config.actions.get(*action).map(|action| &action.effect);
+        matches!(effect, Some(Effect::Connector(other)) if other.account == spec.account)
+    });
+    Ok(match shared {
+        Some((_, connection)) => connection.shared(client),
+        None => Connection::new(client, spec),
+    })
 }
 
 fn preview_http(job: &Job, spec: &HttpSpec) -> Result<Value, PreviewError> {

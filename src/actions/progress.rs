@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::email::Mail;
 use super::request::Rendered;
 use crate::job::{Job, Outcome};
-use crate::store::{LoopLimits, SendGate, Store};
+use crate::store::{ActionResult, Link, LinkChange, LoopLimits, SendGate, Store, StoreError, Turn};
 
 /// `jobs.progress` of an action that sends a request.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ impl Progress {
 pub(super) enum Journal {
     /// Postgres.
     Store(Store),
+    /// Nowhere: one attempt is made to be watched, and leaves no trace of ours.
+    Trial,
     /// A scripted stand-in: the room's tests need no database.
     #[cfg(test)]
     Scripted(super::tests::Script),
@@ -76,6 +78,7 @@ impl Journal {
         let value = progress.to_value();
         let saved = match self {
             Self::Store(store) => store.save_progress(job.id, job.claim, &value).await,
+            Self::Trial => Ok(true),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.save(&value)),
         };
@@ -106,6 +109,7 @@ impl Journal {
         let value = progress.to_value();
         let gate = match self {
             Self::Store(store) => store.begin_send(job, reference, limits, &value).await,
+            Self::Trial => Ok(SendGate::Clear),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.begin_send(&value)),
         };
@@ -119,6 +123,7 @@ impl Journal {
     pub(super) async fn event_for(&self, reference: &str) -> Result<Option<String>, Outcome> {
         let event = match self {
             Self::Store(store) => store.event_for_reference(reference).await,
+            Self::Trial => Ok(None),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.event_for(reference)),
         };
@@ -126,5 +131,76 @@ impl Journal {
             error: format!("the reply was not looked up: {error}"),
             after: None,
         })
+    }
+
+    /// The store, where there is one.
+    const fn store(&self) -> Option<&Store> {
+        match self {
+            Self::Store(store) => Some(store),
+            Self::Trial => None,
+            #[cfg(test)]
+            Self::Scripted(_) => None,
+        }
+    }
+
+    /// The right to find or create things for the sender in an account.
+    pub(super) async fn take_turn(&self, job: &Job, account: &str) -> Result<Turn, Outcome> {
+        let Some(store) = self.store() else {
+            return Ok(Turn::Taken);
+        };
+        let turn = store.take_turn(job, account).await;
+        turn.map_err(|error| passing("the turn was not taken", &error))
+    }
+
+    /// Gives that right back.
+    pub(super) async fn leave_turn(&self, job: &Job) -> Result<(), Outcome> {
+        let Some(store) = self.store() else {
+            return Ok(());
+        };
+        let left = store.leave_turn(job.id).await;
+        left.map_err(|error| passing("the turn was not given back", &error))
+    }
+
+    /// What is remembered of a sender.
+    pub(super) async fn links(&self, account: &str, action: &str, sender: &str) -> Result<Vec<Link>, Outcome> {
+        let Some(store) = self.store() else {
+            return Ok(Vec::new());
+        };
+        let links = store.links(account, action, sender).await;
+        links.map_err(|error| passing("what is remembered of the sender was not read", &error))
+    }
+
+    /// Saves where a flow is, and what it has learnt about the sender.
+    pub(super) async fn save_step(
+        &self,
+        job: &Job,
+        account: &str,
+        progress: &Value,
+        changes: &[LinkChange],
+    ) -> Result<(), Outcome> {
+        let Some(store) = self.store() else {
+            return Ok(());
+        };
+        match store.save_step(job, account, progress, changes).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Outcome::Release),
+            Err(error) => Err(passing("progress was not saved", &error)),
+        }
+    }
+
+    /// What other actions of a message have come to.
+    pub(super) async fn results_of(&self, job: &Job, actions: &[String]) -> Result<Vec<ActionResult>, Outcome> {
+        let Some(store) = self.store() else {
+            return Ok(Vec::new());
+        };
+        let results = store.results_of(job.message.id, actions).await;
+        results.map_err(|error| passing("the results of other actions were not read", &error))
+    }
+}
+
+fn passing(what: &str, error: &StoreError) -> Outcome {
+    Outcome::Retry {
+        error: format!("{what}: {error}"),
+        after: None,
     }
 }

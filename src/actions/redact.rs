@@ -23,19 +23,32 @@ const LONG_SPACED_RUN: usize = 10;
 /// The words that must not be repeated.
 pub(super) struct Redaction {
     words: Vec<String>,
+    /// Those of them that are secrets: of no use to anybody who may see the rest.
+    secrets: Vec<String>,
 }
 
 impl Redaction {
     /// Hides the secrets of `spec`, the message's text, and the body that was sent.
     pub(super) fn new(spec: &HttpSpec, job: &Job, sent: &Rendered) -> Self {
+        Self::with(spec, &[], job, sent)
+    }
+
+    /// As [`Redaction::new`], with more secrets to hide.
+    pub(super) fn with(spec: &HttpSpec, more: &[SecretString], job: &Job, sent: &Rendered) -> Self {
         let headers = spec.headers.iter().filter_map(|(_, source)| match source {
             HeaderSource::Secret { secret, .. } => Some(secret),
             HeaderSource::Rendered(_) => None,
         });
         let signing = spec.sign.iter().flat_map(|sign| &sign.secrets);
-        let secrets = headers.chain(signing).map(SecretString::expose_secret);
-        // The key itself is what stands behind the prefix.
+        let url = spec.secret_url.iter();
+        let secrets = headers
+            .chain(signing)
+            .chain(more)
+            .chain(url)
+            .map(SecretString::expose_secret);
+        // The key itself is what stands behind the prefix, and a URL is as secret as what stands behind its host.
         let secrets = secrets.map(|secret| secret.strip_prefix("whsec_").unwrap_or(secret));
+        let secrets = secrets.flat_map(|secret| [secret, behind_host(secret)]);
         Self::of(secrets, job, sent.body.as_deref().unwrap_or_default())
     }
 
@@ -46,14 +59,18 @@ impl Redaction {
         Self::of([password, &plain, &login].into_iter(), job, mail)
     }
 
-    fn of<'a>(secrets: impl Iterator<Item = &'a str>, job: &'a Job, sent: &'a str) -> Self {
+    fn of<'a>(secrets: impl Iterator<Item = &'a str>, job: &Job, sent: &str) -> Self {
+        let secrets = words(secrets);
         let message = &job.message;
         let texts = [message.text.as_str(), &message.sender, &message.sender_raw, sent];
-        let mut words: Vec<String> = secrets.chain(texts).map(str::trim).flat_map(spellings).collect();
-        words.retain(|word| word.len() >= SHORTEST_WORD);
-        // The longest first, or a short one would break a longer one into pieces that are then not found.
-        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-        Self { words }
+        let words = words(secrets.iter().map(String::as_str).chain(texts));
+        Self { words, secrets }
+    }
+
+    /// `answer` without the secrets, for the operator's own eyes.
+    pub(super) fn without_secrets(&self, answer: &str) -> String {
+        let struck = |text: String, secret: &String| text.replace(secret.as_str(), "***");
+        self.secrets.iter().fold(answer.to_owned(), struck)
     }
 
     /// At most 500 bytes of `answer` on one line, with words struck out, long runs of digits cut to their last four and
@@ -74,6 +91,21 @@ impl Redaction {
         }
         excerpt
     }
+}
+
+/// Every spelling of every word, the longest first: a short one would break a longer one into pieces that are then not found.
+fn words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut words: Vec<String> = words.map(str::trim).flat_map(spellings).collect();
+    words.retain(|word| word.len() >= SHORTEST_WORD);
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    words.dedup();
+    words
+}
+
+/// What follows the host of a URL; nothing for what is none.
+fn behind_host(secret: &str) -> &str {
+    let rest = secret.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split_once('/').map_or("", |(_, path)| path)
 }
 
 /// A word as it is, and as it stands in JSON.
@@ -137,6 +169,7 @@ mod tests {
     fn excerpt(words: &[&str], answer: &str) -> String {
         Redaction {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
+            secrets: vec![],
         }
         .excerpt(answer)
     }

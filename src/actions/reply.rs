@@ -75,7 +75,8 @@ async fn attempt(
         }
         Verdict::Passing { error, after } => Outcome::Retry { error, after },
         Verdict::NotSent(error) => Outcome::Retry { error, after: None },
-        Verdict::Refused(error) => Outcome::Discard(error),
+        // An answer that comes hours late is worse than none, so replies do not wait for new credentials.
+        Verdict::Refused(error) | Verdict::Unauthorized(error) => Outcome::Discard(error),
         // The next attempt asks what the gateway has reported meanwhile before it decides.
         Verdict::Unknown(error) => Outcome::Retry {
             error: format!("{error}; it may have been sent"),

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -19,6 +19,8 @@ use crate::config::action::{BodySpec, HeaderSource, HttpSpec};
 use crate::template::{Context, Template, TemplateError};
 
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The member of an operation's body whose own members belong to the object around it.
+const SPREAD: &str = "...";
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A request as it is stored with its job.
@@ -80,7 +82,7 @@ impl Rendered {
     }
 
     fn make(spec: &HttpSpec, definition: String, key: &str, context: &Context) -> Result<Self, RequestError> {
-        let (body, content_type) = body(&spec.body, context)?;
+        let (body, content_type) = body(spec, context)?;
         let mut headers = Vec::new();
         for (name, source) in &spec.headers {
             if let HeaderSource::Rendered(template) = source {
@@ -93,7 +95,7 @@ impl Rendered {
         if let (Some(content_type), false) = (content_type, given(&CONTENT_TYPE)) {
             headers.push((CONTENT_TYPE.to_string(), content_type));
         }
-        if spec.method != Method::GET && !given(&IDEMPOTENCY_KEY) {
+        if spec.method != Method::GET && !spec.is_operation && !given(&IDEMPOTENCY_KEY) {
             headers.push((IDEMPOTENCY_KEY.to_string(), key.to_owned()));
         }
         let url = url(spec, context)?;
@@ -130,14 +132,25 @@ pub(super) struct Dispatch {
     pub(super) body: Option<String>,
 }
 
+/// A header that proves who we are, fetched for the moment. Not to be shown or stored.
+#[derive(Clone)]
+pub(super) struct Credential {
+    pub(super) name: HeaderName,
+    pub(super) value: SecretString,
+}
+
 /// Adds what is never stored, and checks once more where the request goes: the definition may have changed meanwhile.
 pub(super) fn dispatch(
     spec: &HttpSpec,
     rendered: &Rendered,
     key: &str,
+    credential: Option<&Credential>,
     now: DateTime<Utc>,
 ) -> Result<Dispatch, RequestError> {
-    let url = within_origin(spec, &rendered.url)?;
+    let url = match &spec.secret_url {
+        Some(secret) => secret_target(spec, secret.expose_secret(), &rendered.url)?,
+        None => within_origin(spec, &rendered.url)?,
+    };
     let method = Method::from_bytes(rendered.method.as_bytes()).map_err(|_unknown| RequestError::Stored)?;
     let mut headers = HeaderMap::new();
     for (name, value) in &rendered.headers {
@@ -151,6 +164,11 @@ pub(super) fn dispatch(
             value.set_sensitive(true);
             headers.append(name.clone(), value);
         }
+    }
+    if let Some(Credential { name, value }) = credential {
+        let mut value = header_value(name, value.expose_secret())?;
+        value.set_sensitive(true);
+        headers.insert(name.clone(), value);
     }
     if let Some(sign) = &spec.sign {
         let body = rendered.body.as_deref().unwrap_or_default();
@@ -173,6 +191,19 @@ pub(super) fn dispatch(
         headers,
         body: rendered.body.clone(),
     })
+}
+
+/// The secret URL, with the query of the rendered one.
+fn secret_target(spec: &HttpSpec, secret: &str, rendered: &str) -> Result<Url, RequestError> {
+    let rendered = within_origin(spec, rendered)?;
+    let mut url = within_origin(spec, secret)?;
+    if let Some(query) = rendered.query() {
+        let all = url
+            .query()
+            .map_or_else(|| query.to_owned(), |own| format!("{own}&{query}"));
+        url.set_query(Some(&all));
+    }
+    Ok(url)
 }
 
 /// Everything that makes the rendered request what it is. Debug shows a template's source and no secret.
@@ -204,6 +235,9 @@ fn url(spec: &HttpSpec, context: &Context) -> Result<String, RequestError> {
     let mut url = render(&spec.url, context, || "URL".to_owned())?;
     for (name, template) in &spec.query {
         let value = render(template, context, || format!("query parameter `{name}`"))?;
+        if value.is_empty() && spec.is_operation {
+            continue;
+        }
         url.push(if url.contains('?') { '&' } else { '?' });
         url.extend(utf8_percent_encode(name, UNRESERVED));
         url.push('=');
@@ -253,12 +287,15 @@ fn within_origin(spec: &HttpSpec, rendered: &str) -> Result<Url, RequestError> {
 }
 
 /// The body and the content type that goes with it.
-fn body(spec: &BodySpec, context: &Context) -> Result<(Option<String>, Option<String>), RequestError> {
+fn body(spec: &HttpSpec, context: &Context) -> Result<(Option<String>, Option<String>), RequestError> {
     let failed = |error| RequestError::Template("body".to_owned(), error);
-    match spec {
+    match &spec.body {
         BodySpec::Empty => Ok((None, None)),
         BodySpec::Json(tree) => {
-            let value = tree.render(context).map_err(failed)?;
+            let mut value = tree.render(context).map_err(failed)?;
+            if spec.is_operation {
+                value = tidied(value);
+            }
             Ok((Some(value.to_string()), Some("application/json".to_owned())))
         }
         BodySpec::Form(fields) => {
@@ -275,6 +312,30 @@ fn body(spec: &BodySpec, context: &Context) -> Result<(Option<String>, Option<St
             Some(template.render(context).map_err(failed)?),
             Some(content_type.clone()),
         )),
+    }
+}
+
+/// A body without its null members, and with every `"..."` spread into the object it stands in; what is written beside it
+/// wins over what is in it.
+fn tidied(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(tidied).collect(),
+        Value::Object(members) => {
+            let mut tidy = serde_json::Map::new();
+            let mut spread = None;
+            for (name, member) in members {
+                match tidied(member) {
+                    Value::Null => {}
+                    Value::Object(more) if name == SPREAD => spread = Some(more),
+                    member => drop(tidy.insert(name, member)),
+                }
+            }
+            for (name, member) in spread.into_iter().flatten() {
+                tidy.entry(name).or_insert(member);
+            }
+            Value::Object(tidy)
+        }
+        other => other,
     }
 }
 

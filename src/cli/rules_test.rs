@@ -287,6 +287,7 @@ impl Previewer<'_> {
             action: planned.action.clone(),
             rule: planned.rule.clone(),
             captures: planned.captures.clone(),
+            results: serde_json::Value::Null,
             progress: Value::Null,
             expires_at: None,
             claimed_at: now,

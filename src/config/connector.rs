@@ -45,6 +45,10 @@ pub struct ConnectorSpec {
     pub several: Several,
     /// What to do with a text for a ticket that was closed.
     pub closed: Closed,
+    /// What templates and results know of a contact besides its `id`.
+    pub contact_members: Vec<String>,
+    /// What they know of a ticket besides its `id`.
+    pub ticket_members: Vec<String>,
 }
 
 /// The flows that the orchestrator knows.
@@ -152,6 +156,10 @@ pub struct Operation {
     pub reconcile: Vec<Lookup>,
     /// What to read of the answer.
     pub hits: Hits,
+    /// Of an append: whether it opens a closed ticket again by itself.
+    pub reopens: bool,
+    /// Of a notification: whether the first one's ID begins a thread for the sender's next ones.
+    pub threads: bool,
 }
 
 /// What doing an operation twice comes to.
@@ -209,8 +217,11 @@ pub struct Lookup {
     pub hits: Hits,
     /// The thing is ours if the text at every pointer has every rendered text in it.
     pub contains: Vec<(String, Template)>,
-    /// Pointer of what the next page is asked for with; absent or null on the last.
+    /// Pointer of what the next page is asked for with, absent or null on the last; or `+1` where pages are numbered from 1
+    /// and an empty one is the last.
     pub next: Option<String>,
+    /// How many of `found` one request can name; all at once without it.
+    pub each: Option<usize>,
 }
 
 /// A token that is fetched, cached and sent as a header.

@@ -6,17 +6,21 @@
 
 mod accept;
 mod consent;
+mod links;
 mod observe;
 mod operate;
 mod queue;
 mod sends;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use serde_json::Value;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
+pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use sends::{LoopLimits, SendGate};
@@ -97,6 +101,47 @@ fn sqlstate_class(error: &sqlx::Error) -> Option<&'static str> {
         Some("40") => "40",
         _ => "other",
     })
+}
+
+/// What others wrote, as Postgres can hold it: U+0000 becomes U+FFFD.
+fn storable_text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// As [`storable_text`], for every name and text in a value.
+fn storable(value: &Value) -> Cow<'_, Value> {
+    if holds_nul(value) {
+        Cow::Owned(without_nul(value))
+    } else {
+        Cow::Borrowed(value)
+    }
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn without_nul(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(storable_text(text).into_owned()),
+        Value::Array(items) => items.iter().map(without_nul).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| (storable_text(name).into_owned(), without_nul(value)))
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
 }
 
 /// A handle on the database; cheap to clone.

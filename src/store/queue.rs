@@ -18,7 +18,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, storable, storable_text};
 use crate::job::{Job, JobKind, JobMessage, Outcome};
 use crate::message::InboundMessage;
 use crate::rules::PlannedJob;
@@ -308,6 +308,7 @@ impl TryFrom<ClaimedRow> for Claimed {
             action: row.action,
             rule: row.rule,
             captures: row.captures.unwrap_or(Value::Null),
+            results: Value::Null,
             progress: row.progress.unwrap_or(Value::Null),
             expires_at: row.expires_at,
             claimed_at: row.claimed_at,
@@ -479,13 +480,13 @@ impl Store {
         Ok(lanes.len())
     }
 
-    /// Saves what an attempt has done so far. False: the lease was lost, the attempt must stop.
+    /// Saves what an attempt has done so far. False: the lease was lost, the attempt must stop. U+0000 becomes U+FFFD.
     pub async fn save_progress(&self, job_id: i64, claim: i32, progress: &Value) -> Result<bool, StoreError> {
         let saved = sqlx::query!(
             "UPDATE smshook.jobs SET progress = $3 WHERE id = $1 AND claim = $2 AND state = 'running'",
             job_id,
             claim,
-            progress
+            &*storable(progress),
         )
         .execute(&self.pool)
         .await?;
@@ -568,8 +569,8 @@ async fn settle_rows(
         let (state, word, reason, result, refund) = settlement.columns();
         states.push(state.to_owned());
         words.push(word.to_owned());
-        reasons.push(reason.map(|reason| reason.replace('\0', "\u{fffd}")));
-        results.push(result);
+        reasons.push(reason.map(|reason| storable_text(&reason).into_owned()));
+        results.push(result.map(|result| storable(&result).into_owned()));
         refunds.push(i32::from(refund));
     }
     let rows = sqlx::query!(

@@ -873,7 +873,7 @@ async fn secrets_get_into_no_table_even_where_the_other_system_sends_them_back()
     ];
     for (fake, echo) in echoes {
         fake.then(Answer::Now(503, vec![], echo.to_string()));
-        fake.then(Answer::Now(401, vec![], echo.to_string()));
+        fake.then(Answer::Now(403, vec![], echo.to_string()));
     }
     app.text(PERSON, "hi").await;
     app.all_jobs_ended().await;
@@ -884,7 +884,7 @@ async fn secrets_get_into_no_table_even_where_the_other_system_sends_them_back()
             .await,
         4
     );
-    assert!(rows.contains("answered 401"), "the errors are on record");
+    assert!(rows.contains("answered 403"), "the errors are on record");
     for secret in ["hunter2", "sk_live", "MDEyMzQ1", helpers::SECRET] {
         assert!(!rows.contains(secret), "{secret}");
     }

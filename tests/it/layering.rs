@@ -28,7 +28,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("metrics", &[]),
     ("store", &["message", "phone", "job", "consent", "rules", "metrics"]),
-    ("actions", &["job", "template", "gateway", "config", "store", "metrics"]),
+    (
+        "actions",
+        &["phone", "job", "template", "gateway", "config", "store", "metrics"],
+    ),
     ("worker", &["job", "config", "store", "actions", "metrics"]),
     (
         "http",

@@ -24,6 +24,7 @@ mod doctor;
 mod email;
 mod faults;
 mod lifecycle;
+mod links;
 mod pauses;
 mod queue;
 mod readme;

@@ -169,7 +169,7 @@ async fn statuses_are_sorted_into_done_again_and_never() {
         ("522 CF", "retry"),
         ("301 Moved", "discard"),
         ("400 Bad", "discard"),
-        ("401 Who", "discard"),
+        ("401 Who", "pause"),
         ("403 No", "discard"),
         ("404 Gone", "discard"),
         ("409 Twice", "discard"),
@@ -183,6 +183,7 @@ async fn statuses_are_sorted_into_done_again_and_never() {
             Outcome::Done(_) => "done",
             Outcome::Retry { .. } => "retry",
             Outcome::Discard(_) => "discard",
+            Outcome::Pause(_) => "pause",
             other => panic!("{other:?}"),
         };
         assert_eq!(found, expected, "{status}");

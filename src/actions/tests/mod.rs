@@ -177,6 +177,7 @@ fn job() -> Job {
         action: "crm".to_owned(),
         rule: Some("everything".to_owned()),
         captures: json!({ "1": "42", "name": "Ann" }),
+        results: Value::Null,
         progress: Value::Null,
         expires_at: None,
         claimed_at: "2026-01-31T12:00:00Z".parse().unwrap(),

@@ -6,7 +6,7 @@ use super::*;
 
 fn ready(spec: &HttpSpec) -> Dispatch {
     let rendered = Rendered::reuse_or_make(None, spec, "", KEY, &context(&job(), Utc::now())).unwrap();
-    dispatch(spec, &rendered, KEY, Utc::now()).unwrap()
+    dispatch(spec, &rendered, KEY, None, Utc::now()).unwrap()
 }
 
 async fn send(spec: &HttpSpec) -> Result<Answer, Failure> {

@@ -1,6 +1,7 @@
 //! Connectors against stateful stand-ins of the systems they speak to: whatever fails in between, a text is filed once.
 
 mod chatwoot;
+mod contract;
 mod discord;
 mod freshdesk;
 mod hubspot;

@@ -1,0 +1,90 @@
+//! What one action may use of another: the results of the actions that it comes after, with every member there is.
+//!
+//! It must not run anything: an action whose results are not there yet waits for its turn.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::context::growing;
+use super::progress::Journal;
+use crate::config::Config;
+use crate::config::action::{ActionSpec, Effect};
+use crate::config::connector::Flow;
+use crate::job::{Job, Outcome, waits_for};
+
+/// The shortest wait for another action; its end wakes this one up anyway.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// The results of the actions that `action` comes after, once all of them are done.
+pub(super) async fn gather(
+    config: &Config,
+    journal: &Journal,
+    action: &ActionSpec,
+    job: &Job,
+) -> Result<Value, Outcome> {
+    let known = journal.results_of(job, &action.after).await?;
+    let mut results = Map::new();
+    for name in &action.after {
+        let Some(other) = known.iter().find(|other| other.action == *name) else {
+            return Err(Outcome::Cancel(format!(
+                "it comes after `{name}`, which no rule has ordered for this message"
+            )));
+        };
+        match other.state.as_str() {
+            "done" => {}
+            "discarded" | "cancelled" => {
+                return Err(Outcome::Cancel(format!(
+                    "it comes after `{name}`, which was {}",
+                    other.state
+                )));
+            }
+            _ => {
+                return Err(Outcome::Snooze {
+                    after: growing(job, LOOK_AGAIN),
+                    reason: waits_for(name),
+                });
+            }
+        }
+        let result = other.result.clone().unwrap_or_default();
+        results.insert(name.clone(), members(config, name, &result));
+    }
+    Ok(Value::Object(results))
+}
+
+/// The same with nothing known: for a look at what would be sent.
+pub(super) fn unknown(config: &Config, action: &ActionSpec) -> Value {
+    let members = |name: &String| (name.clone(), members(config, name, &Value::Null));
+    action.after.iter().map(members).collect::<Map<_, _>>().into()
+}
+
+/// What a result has under `results.NAME`: always the same members, null where this result lacks one.
+fn members(config: &Config, name: &str, result: &Value) -> Value {
+    let Some(action) = config.actions.get(name) else {
+        return Value::Null;
+    };
+    let at = |pointer: &str| result.pointer(pointer).cloned().unwrap_or_default();
+    match &action.effect {
+        Effect::Http(spec) => {
+            let capture = |(name, _): &(String, _)| {
+                let captured = result.get("captures").and_then(|captures| captures.get(name));
+                (name.clone(), captured.cloned().unwrap_or_default())
+            };
+            spec.capture.iter().map(capture).collect::<Map<_, _>>().into()
+        }
+        Effect::Connector(spec) if spec.flow == Flow::Notify => json!({ "message": { "id": at("/message/id") } }),
+        Effect::Connector(spec) => {
+            let mut ticket = json!({ "id": at("/ticket/id"), "created": at("/ticket/created") });
+            if let Value::Object(ticket) = &mut ticket {
+                for member in &spec.ticket_members {
+                    ticket.insert(member.clone(), at(&format!("/ticket/{member}")));
+                }
+            }
+            let contact = json!({ "id": at("/contact/id"), "created": at("/contact/created") });
+            json!({ "contact": contact, "note": { "id": at("/note/id") }, "ticket": ticket })
+        }
+        Effect::Email(_) => json!({ "message_id": at("/message_id") }),
+        Effect::Log(_) => json!({ "line": at("/line") }),
+        Effect::Reply(_) => json!({ "reference": at("/reference") }),
+    }
+}
