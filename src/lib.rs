@@ -2,7 +2,8 @@
 //!
 //! The map, from the bottom up (`tests/it/layering.rs` holds the arrows):
 //!
-//! * pure rooms, no I/O and no clock: [`phone`], [`message`], [`signature`], [`gateway`], [`consent`], [`template`], [`job`], [`rules`];
+//! * pure rooms, no I/O and no clock: [`phone`], [`message`], [`signature`], [`gateway`], [`connector`], [`consent`],
+//!   [`template`], [`job`], [`rules`];
 //! * [`config`]: what was typed → what is meant;
 //! * [`store`]: all SQL; [`metrics`]: what an operator watches;
 //! * [`actions`]: the only outgoing network; [`worker`]: claim, run, settle;
@@ -16,6 +17,7 @@ pub mod actions;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod connector;
 pub mod consent;
 pub mod embedded_postgres;
 pub mod gateway;

@@ -77,6 +77,10 @@ pub struct Metrics {
     pub quarantined: Gauge,
     /// Opt-outs in force.
     pub suppressions: Gauge,
+    /// 1 for each action that is paused because its credentials are refused; somebody has to mend them.
+    pub action_paused: Family<ActionLabel, Gauge>,
+    /// Whether the database answered this scrape (1); with 0, the gauges that it fills are those of an earlier one.
+    pub database_up: Gauge,
     /// Whether the worker's LISTEN connection is up (1) or polling alone finds work (0).
     pub listening: Gauge,
 }
@@ -102,6 +106,8 @@ impl Metrics {
             blocked_lanes: Gauge::default(),
             quarantined: Gauge::default(),
             suppressions: Gauge::default(),
+            action_paused: Family::default(),
+            database_up: Gauge::default(),
             listening: Gauge::default(),
         };
         metrics.register();
@@ -144,6 +150,16 @@ impl Metrics {
         );
         r.register("quarantined", "Deliveries in quarantine", self.quarantined.clone());
         r.register("suppressions", "Opt-outs in force", self.suppressions.clone());
+        r.register(
+            "action_paused",
+            "Actions that are paused because their credentials are refused",
+            self.action_paused.clone(),
+        );
+        r.register(
+            "database_up",
+            "Whether the database answered this scrape",
+            self.database_up.clone(),
+        );
         r.register(
             "listening",
             "Whether the worker's LISTEN connection is up",

@@ -383,6 +383,18 @@ impl Context {
         names
     }
 
+    /// The same names and one more, or with another value.
+    #[must_use]
+    pub fn with(&self, name: &str, value: serde_json::Value) -> Self {
+        let others = self.names().into_iter().filter(|known| known != name);
+        let others = others.filter_map(|known| Some((known.clone(), self.root.get_attr(&known).ok()?)));
+        let added = (name.to_owned(), value_of(value));
+        Self {
+            root: Value::from_pairs(others.chain([added])),
+            sample: self.sample,
+        }
+    }
+
     /// Whether a template may use `name`: one of ours, or a function of the language.
     fn knows(&self, name: &str) -> bool {
         self.root.get_attr(name).is_ok_and(|value| !value.is_undefined())

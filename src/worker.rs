@@ -36,6 +36,8 @@ struct Limits {
     timeout: Duration,
     concurrency: usize,
     retry: RetryPolicy,
+    /// Whether other actions of a message wait for this one.
+    awaited: bool,
     running: usize,
 }
 
@@ -59,6 +61,8 @@ pub struct Worker {
     attempts: JoinSet<Outcome>,
     unsettled: Vec<Settlement>,
     more: bool,
+    /// Whether the paused actions have been given the trial that a start owes them.
+    tried: bool,
     polls: u64,
 }
 
@@ -70,6 +74,7 @@ impl Worker {
                 timeout: action.timeout,
                 concurrency: action.concurrency,
                 retry: action.retry,
+                awaited: config.actions.values().any(|other| other.after.contains(&action.name)),
                 running: 0,
             };
             (action.name.clone(), limits)
@@ -84,6 +89,7 @@ impl Worker {
                 timeout: REPLY_TIMEOUT,
                 concurrency: 8,
                 retry: RetryPolicy::default(),
+                awaited: false,
                 running: 0,
             };
             (kind.as_str().to_owned(), limits)
@@ -98,6 +104,7 @@ impl Worker {
             attempts: JoinSet::new(),
             unsettled: Vec::new(),
             more: true,
+            tried: false,
             polls: 0,
         }
     }
@@ -106,6 +113,7 @@ impl Worker {
     pub async fn run(mut self, stop: CancellationToken) {
         // armed before the first look, so that no job falls between the two
         let mut listener = self.listen().await;
+        self.try_paused().await;
         let mut poll = tokio::time::interval(self.settings.poll);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
@@ -128,6 +136,20 @@ impl Worker {
             }
         }
         self.drain().await;
+    }
+
+    /// Whoever restarts may have mended the credentials: each paused action has a trial at once.
+    async fn try_paused(&mut self) {
+        let configured: Vec<String> = self.limits.keys().cloned().collect();
+        match self.store.try_paused_actions(&configured).await {
+            Ok(paused) => {
+                self.tried = true;
+                if paused > 0 {
+                    tracing::info!(paused, "trying each paused action with one job");
+                }
+            }
+            Err(error) => tracing::debug!(error = %error, "could not look for paused actions"),
+        }
     }
 
     async fn listen(&self) -> Option<PgListener> {
@@ -236,10 +258,9 @@ impl Worker {
 
     /// Turns an outcome into what is written: the last attempt's failure discards, the others wait.
     fn judge(&self, running: &Running, outcome: Outcome) -> Settlement {
-        let retry = self
-            .limits
-            .get(&running.action)
-            .map_or_else(RetryPolicy::default, |limits| limits.retry);
+        let limits = self.limits.get(&running.action);
+        let retry = limits.map_or_else(RetryPolicy::default, |limits| limits.retry);
+        let awaited = limits.is_some_and(|limits| limits.awaited);
         let (outcome, wait) = match outcome {
             Outcome::Retry { error, .. } if retry.exhausted(running.attempt) => (
                 Outcome::Discard(format!("gave up after {} attempts: {error}", running.attempt)),
@@ -270,6 +291,7 @@ impl Worker {
             claim: running.claim,
             outcome,
             wait,
+            awaited,
         }
     }
 
@@ -313,6 +335,9 @@ impl Worker {
     /// Work of each poll: what could not be settled, jobs of actions that are gone, lanes that a dead process left behind.
     async fn sweep(&mut self) {
         self.settle().await;
+        if !self.tried {
+            self.try_paused().await;
+        }
         let configured: Vec<String> = self.limits.keys().cloned().collect();
         match self.store.discard_unconfigured(&configured).await {
             Ok(0) => {}

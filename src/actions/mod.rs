@@ -139,9 +139,7 @@ impl Actions {
                     let connection = connection(&mut clients, &config, &connections, spec)?;
                     connections.insert(name.clone(), connection);
                 }
-                Effect::Email(spec) => {
-                    mailers.insert(name.clone(), mailer(name, spec)?);
-                }
+                Effect::Email(spec) => drop(mailers.insert(name.clone(), mailer(name, spec)?)),
                 Effect::Reply(_) | Effect::Log(_) => {}
             }
         }

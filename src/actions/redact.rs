@@ -59,7 +59,7 @@ impl Redaction {
         Self::of([password, &plain, &login].into_iter(), job, mail)
     }
 
-    fn of<'a>(secrets: impl Iterator<Item = &'a str>, job: &Job, sent: &str) -> Self {
+    fn of<'a>(secrets: impl Iterator<Item = &'a str>, job: &'a Job, sent: &'a str) -> Self {
         let secrets = words(secrets);
         let message = &job.message;
         let texts = [message.text.as_str(), &message.sender, &message.sender_raw, sent];

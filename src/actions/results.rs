@@ -10,7 +10,6 @@ use super::context::growing;
 use super::progress::Journal;
 use crate::config::Config;
 use crate::config::action::{ActionSpec, Effect};
-use crate::config::connector::Flow;
 use crate::job::{Job, Outcome, waits_for};
 
 /// The shortest wait for another action; its end wakes this one up anyway.
@@ -72,19 +71,25 @@ fn members(config: &Config, name: &str, result: &Value) -> Value {
             };
             spec.capture.iter().map(capture).collect::<Map<_, _>>().into()
         }
-        Effect::Connector(spec) if spec.flow == Flow::Notify => json!({ "message": { "id": at("/message/id") } }),
-        Effect::Connector(spec) => {
-            let mut ticket = json!({ "id": at("/ticket/id"), "created": at("/ticket/created") });
-            if let Value::Object(ticket) = &mut ticket {
-                for member in &spec.ticket_members {
-                    ticket.insert(member.clone(), at(&format!("/ticket/{member}")));
-                }
-            }
-            let contact = json!({ "id": at("/contact/id"), "created": at("/contact/created") });
-            json!({ "contact": contact, "note": { "id": at("/note/id") }, "ticket": ticket })
-        }
+        Effect::Connector(spec) => overlaid(spec.empty_result(), result),
         Effect::Email(_) => json!({ "message_id": at("/message_id") }),
         Effect::Log(_) => json!({ "line": at("/line") }),
         Effect::Reply(_) => json!({ "reference": at("/reference") }),
+    }
+}
+
+/// `shape` with what `result` has of its members.
+fn overlaid(shape: Value, result: &Value) -> Value {
+    match shape {
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, shape)| {
+                let member = result.get(&name).unwrap_or(&Value::Null);
+                let member = overlaid(shape, member);
+                (name, member)
+            })
+            .collect::<Map<_, _>>()
+            .into(),
+        _ => result.clone(),
     }
 }

@@ -53,6 +53,12 @@ pub(super) enum Command {
         #[arg(long, default_value = "discarded by an operator", hide_default_value = true)]
         reason: String,
     },
+    /// Let paused actions go on at once, their credentials being mended
+    Resume {
+        /// The actions
+        #[arg(required = true, value_name = "ACTION")]
+        actions: Vec<String>,
+    },
 }
 
 /// Does it.
@@ -81,6 +87,7 @@ pub(super) async fn run(config: Option<&Path>, command: Command) -> Result<(), F
         Command::Show { id, json } => show(&database, id, json).await,
         Command::Retry { ids } => retry(&database, &ids).await,
         Command::Discard { ids, reason } => discard(&database, &ids, &reason).await,
+        Command::Resume { actions } => resume(&database, &actions).await,
     };
     let closed = database.close().await;
     done.and(closed)
@@ -203,6 +210,23 @@ async fn discard(database: &Database, ids: &[i64], reason: &str) -> Result<(), F
             printer.print(&format!("job {id} is cancelled"));
         } else {
             output::note(&format!("job {id} is not there, is running, or has ended already"));
+            refused = true;
+        }
+    }
+    if refused {
+        Err(Failure::AnswerIsNo)
+    } else {
+        printer.done()
+    }
+}
+
+async fn resume(database: &Database, actions: &[String]) -> Result<(), Failure> {
+    let (mut refused, mut printer) = (false, Printer::default());
+    for action in actions {
+        if database.store.resume_action(action).await.map_err(database::failed)? {
+            printer.print(&format!("action `{action}` goes on"));
+        } else {
+            output::note(&format!("action `{action}` is not paused"));
             refused = true;
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 use secrecy::SecretString;
+use serde_json::{Value, json};
 
 use super::connector::ConnectorSpec;
 use crate::job::RetryPolicy;
@@ -28,6 +29,20 @@ pub struct ActionSpec {
     pub concurrency: usize,
     /// Actions of the same message whose results its templates use (`results.NAME`); it runs when all of them are done.
     pub after: Vec<String>,
+}
+
+impl ActionSpec {
+    /// What templates of a later action find under `results.NAME` when nothing is known of this one: every member there
+    /// may be, each null. A request's are its captures.
+    pub fn empty_result(&self) -> Value {
+        match &self.effect {
+            Effect::Reply(_) => json!({ "reference": null }),
+            Effect::Log(_) => json!({ "line": null }),
+            Effect::Email(_) => json!({ "message_id": null }),
+            Effect::Http(spec) => spec.capture.iter().map(|(name, _)| (name.clone(), Value::Null)).collect(),
+            Effect::Connector(spec) => spec.empty_result(),
+        }
+    }
 }
 
 /// The closed set of things an action can do.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use secrecy::SecretString;
+use serde_json::{Value, json};
 
 use super::action::{HttpSpec, OnUnknown, StatusSet};
 use crate::template::{Template, Tree};
@@ -45,11 +46,39 @@ pub struct ConnectorSpec {
     pub several: Several,
     /// What to do with a text for a ticket that was closed.
     pub closed: Closed,
-    /// What templates and results know of a contact besides its `id`.
+    /// Every name that templates may use of `contact`, `id` first: what the operations of this flow keep of one.
     pub contact_members: Vec<String>,
-    /// What they know of a ticket besides its `id`.
+    /// The same of `ticket` and of `previous`.
     pub ticket_members: Vec<String>,
+    /// The same of `thread`.
+    pub thread_members: Vec<String>,
 }
+
+impl ConnectorSpec {
+    /// A result of this action with every member it may have, each null.
+    pub fn empty_result(&self) -> Value {
+        let nothing = |names: &[String]| -> Value { names.iter().map(|name| (name.clone(), Value::Null)).collect() };
+        let created = |names: &[String]| {
+            let mut value = nothing(names);
+            if let Some(members) = value.as_object_mut() {
+                members.insert("created".to_owned(), Value::Null);
+            }
+            value
+        };
+        match self.flow {
+            Flow::Attach => json!({ "contact": created(&[ID.to_owned()]), "note": nothing(&[ID.to_owned()]) }),
+            Flow::Ticket => json!({
+                "contact": created(&[ID.to_owned()]),
+                "ticket": created(&self.ticket_members),
+                "note": nothing(&[ID.to_owned()]),
+            }),
+            Flow::Notify => json!({ "message": nothing(&[ID.to_owned()]) }),
+        }
+    }
+}
+
+/// The member that everything that is remembered has.
+pub(super) const ID: &str = "id";
 
 /// The flows that the orchestrator knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +92,49 @@ pub enum Flow {
 }
 
 impl Flow {
+    /// Every flow.
+    pub const ALL: [Self; 3] = [Self::Attach, Self::Ticket, Self::Notify];
+
+    /// The flow of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|flow| flow.as_str() == word)
+    }
+
+    /// The operations that it may use, [`OperationName::Probe`] aside.
+    pub const fn operations(self) -> &'static [OperationName] {
+        match self {
+            Self::Attach => &[
+                OperationName::FindContact,
+                OperationName::CreateContact,
+                OperationName::AddNote,
+            ],
+            Self::Ticket => &[
+                OperationName::FindContact,
+                OperationName::CreateContact,
+                OperationName::FindOpenTicket,
+                OperationName::ReadTicket,
+                OperationName::CreateTicket,
+                OperationName::AppendToTicket,
+                OperationName::ReopenTicket,
+            ],
+            Self::Notify => &[OperationName::Notify],
+        }
+    }
+
+    /// Those that it cannot do without.
+    pub const fn needs(self) -> &'static [OperationName] {
+        match self {
+            Self::Attach => &[OperationName::FindContact, OperationName::AddNote],
+            Self::Ticket => &[
+                OperationName::FindContact,
+                OperationName::FindOpenTicket,
+                OperationName::CreateTicket,
+                OperationName::AppendToTicket,
+            ],
+            Self::Notify => &[OperationName::Notify],
+        }
+    }
+
     /// The word in configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -156,9 +228,9 @@ pub struct Operation {
     pub reconcile: Vec<Lookup>,
     /// What to read of the answer.
     pub hits: Hits,
-    /// Of an append: whether it opens a closed ticket again by itself.
+    /// Of an append: it opens a closed ticket again by itself.
     pub reopens: bool,
-    /// Of a notification: whether the first one's ID begins a thread for the sender's next ones.
+    /// Of a notification: the first one's ID is remembered per sender, as `thread.id`.
     pub threads: bool,
 }
 

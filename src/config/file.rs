@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+pub(super) use crate::connector::Statuses;
+
 /// The whole file. Endpoints, actions, rules and gateways are filled one by one, so that one cannot hide another's mistakes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +26,7 @@ pub(super) struct Root {
     pub(super) loop_guard: LoopGuard,
     endpoint: IgnoredAny,
     gateway: IgnoredAny,
+    connector: IgnoredAny,
     action: IgnoredAny,
     rule: IgnoredAny,
 }
@@ -135,6 +138,9 @@ pub(super) struct Action {
     pub(super) http: Option<Request>,
     pub(super) log: Option<Log>,
     pub(super) connector: Option<IgnoredAny>,
+    pub(super) email: Option<Email>,
+    #[serde(default)]
+    pub(super) after: Vec<String>,
     pub(super) timeout: Option<Quantity>,
     pub(super) max_attempts: Option<u32>,
     pub(super) concurrency: Option<u32>,
@@ -147,6 +153,73 @@ pub(super) struct Action {
 pub(super) struct Reply {
     pub(super) text: String,
     pub(super) on_unknown: Option<OnUnknown>,
+}
+
+/// The keys that every connector action has; the connector's own knobs stand beside them and are read one by one.
+#[derive(Debug, Deserialize)]
+pub(super) struct Connector {
+    pub(super) r#use: String,
+    pub(super) flow: Option<String>,
+    pub(super) create_contact: Option<bool>,
+    pub(super) several: Option<Several>,
+    pub(super) closed: Option<Closed>,
+    pub(super) on_unknown: Option<OnUnknown>,
+    pub(super) base_url: Option<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+    #[serde(default)]
+    pub(super) allow_private: Vec<String>,
+    #[serde(default)]
+    pub(super) any_host: bool,
+    pub(super) rate: Option<Rate>,
+    pub(super) settle: Option<Quantity>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rate {
+    pub(super) requests: u32,
+    pub(super) per: Quantity,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Several {
+    First,
+    Fail,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Closed {
+    Reopen,
+    New,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Email {
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) tls: Option<EmailTls>,
+    #[serde(default)]
+    pub(super) allow_plain: bool,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) from: String,
+    pub(super) to: Words,
+    pub(super) subject: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) on_unknown: Option<OnUnknown>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum EmailTls {
+    Starttls,
+    Tls,
+    None,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,7 +237,7 @@ pub(super) enum OnUnknown {
 }
 
 /// A request: of an `http` action, or (without `base_url` and `max_text_chars`) of a gateway's `[reply]`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
     pub(super) method: Option<String>,
@@ -427,38 +500,6 @@ impl<'de> Deserialize<'de> for Header {
             }
         }
         deserializer.deserialize_any(TextOrTable)
-    }
-}
-
-/// A status (`200`), or a class (`"5xx"`): an inclusive range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Statuses(pub(super) u16, pub(super) u16);
-
-impl<'de> Deserialize<'de> for Statuses {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberOrClass;
-        const EXPECTED: &str = "a status from 100 to 599 or a class such as \"5xx\"";
-        impl Visitor<'_> for NumberOrClass {
-            type Value = Statuses;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(EXPECTED)
-            }
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Statuses, E> {
-                let status = u16::try_from(number).ok().filter(|status| (100..600).contains(status));
-                status
-                    .map(|status| Statuses(status, status))
-                    .ok_or_else(|| E::custom(format!("expected {EXPECTED}")))
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Statuses, E> {
-                let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
-                match (class, text.parse::<i64>()) {
-                    (Some(class @ 1..=5), _) => Ok(Statuses(class * 100, class * 100 + 99)),
-                    (_, Ok(number)) => self.visit_i64(number),
-                    _ => Err(E::custom(format!("expected {EXPECTED}"))),
-                }
-            }
-        }
-        deserializer.deserialize_any(NumberOrClass)
     }
 }
 

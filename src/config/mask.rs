@@ -4,7 +4,7 @@
 //! and brackets, and where it cannot tell it masks. It must not be used to read a configuration.
 
 /// Keys whose names contain one of these hold secrets.
-const SECRET: [&str; 10] = [
+const SECRET: [&str; 11] = [
     "secret",
     "token",
     "passw",
@@ -15,6 +15,7 @@ const SECRET: [&str; 10] = [
     "cookie",
     "private_key",
     "auth-key",
+    "webhook_url",
 ];
 
 /// Words that a mistyped key may have been meant to be.

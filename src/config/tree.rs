@@ -125,6 +125,13 @@ impl<'i> Document<'i> {
         found
     }
 
+    /// Where the key `key` of the table at `place` is in the text.
+    pub(super) fn key_span(&self, place: &Place, key: &str) -> Option<Range<usize>> {
+        let table = self.get(place)?.get_ref().as_table()?;
+        let (key, _) = table.get_key_value(key)?;
+        Some(key.span())
+    }
+
     /// Fills a `T` from what stands at `place`. What is wrong is returned with whatever could still be made.
     ///
     /// `given` are texts for keys that the operator need not write.
@@ -208,7 +215,8 @@ fn in_toml(expected: &str) -> &str {
     match expected {
         "a sequence" => "a list",
         "a map" => "a table",
-        "u32" => "a whole number",
+        "u32" | "i64" => "a whole number",
+        "a boolean" => "true or false",
         _ if expected.starts_with("struct ") => "a table",
         other => other,
     }

@@ -99,8 +99,12 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, &'static s
 }
 
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
-    // A scrape is most wanted when the database is away: the counters are ours, only the gauges stay as they were.
-    match tokio::time::timeout(OBSERVE_TIME, state.store.observe(&state.metrics)).await {
+    // A scrape is most wanted when the database is away: the counters are ours, only the gauges stay as they were, and
+    // `database_up` says so.
+    let observed = tokio::time::timeout(OBSERVE_TIME, state.store.observe(&state.metrics)).await;
+    let is_up = matches!(observed, Ok(Ok(())));
+    state.metrics.database_up.set(i64::from(is_up));
+    match observed {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(target: "smshook::http", %error, "metrics without the database's part"),
         Err(_elapsed) => tracing::warn!(target: "smshook::http", "metrics without the database's part: it is too slow"),

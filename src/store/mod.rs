@@ -5,10 +5,12 @@
 //! for queue times. It must not know HTTP, templates or what an action does.
 
 mod accept;
+mod awaited;
 mod consent;
 mod links;
 mod observe;
 mod operate;
+mod pauses;
 mod queue;
 mod sends;
 
@@ -22,6 +24,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
+pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use sends::{LoopLimits, SendGate};
 

@@ -2,11 +2,11 @@
 //!
 //! It must stay cheap on a large queue: states that grow for ever (done, cancelled) are not counted.
 
-use super::{Store, StoreError};
+use super::{PausedAction, Store, StoreError};
 use crate::metrics::{ActionLabel, ActionState, Metrics};
 
 impl Store {
-    /// Fills the gauges of the queue, the quarantine and consent.
+    /// Fills the gauges of the queue, the quarantine, consent and the paused actions.
     pub async fn observe(&self, metrics: &Metrics) -> Result<(), StoreError> {
         let jobs = sqlx::query!(
             r#"
@@ -54,6 +54,11 @@ impl Store {
         metrics.blocked_lanes.set(counts.blocked);
         metrics.quarantined.set(counts.quarantined);
         metrics.suppressions.set(counts.suppressions);
+        let paused = self.paused_actions().await?;
+        metrics.action_paused.clear();
+        for PausedAction { action, .. } in paused {
+            metrics.action_paused.get_or_create(&ActionLabel { action }).set(1);
+        }
         Ok(())
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! An expired lease is simply claimable again: there is no rescuer and no leader.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -18,8 +19,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::{Store, StoreError, storable, storable_text};
-use crate::job::{Job, JobKind, JobMessage, Outcome};
+use super::pauses::{self, Refused};
+use super::{Store, StoreError, awaited, storable, storable_text};
+use crate::job::{Job, JobKind, JobMessage, Outcome, waited_for};
 use crate::message::InboundMessage;
 use crate::rules::PlannedJob;
 
@@ -333,6 +335,21 @@ pub struct Settlement {
     pub outcome: Outcome,
     /// For a retry: when, from now.
     pub wait: Duration,
+    /// Whether other actions of the message may wait for this one: its end wakes them.
+    pub awaited: bool,
+}
+
+/// A settled job.
+struct Settled {
+    id: i64,
+    lane: i64,
+    action: String,
+    message_id: Uuid,
+    claimed_at: DateTime<Utc>,
+    /// It will not run again.
+    ended: bool,
+    /// Its end lets its paused action go on.
+    resumes: bool,
 }
 
 impl Settlement {
@@ -341,8 +358,9 @@ impl Settlement {
         match &self.outcome {
             Outcome::Done(result) => ("done", "done", None, (!result.is_null()).then(|| result.clone()), false),
             Outcome::Retry { error, .. } => ("available", "retry", Some(error.clone()), None, false),
-            Outcome::Snooze { reason, .. } => ("available", "snooze", Some(reason.clone()), None, true),
-            Outcome::Pause(reason) => ("available", "snooze", Some(reason.clone()), None, true),
+            Outcome::Snooze { reason, .. } | Outcome::Pause(reason) => {
+                ("available", "snooze", Some(reason.clone()), None, true)
+            }
             Outcome::Discard(reason) => ("discarded", "discard", Some(reason.clone()), None, false),
             Outcome::Cancel(reason) => ("cancelled", "cancel", Some(reason.clone()), None, false),
             Outcome::Release => ("available", "release", None, None, true),
@@ -352,7 +370,8 @@ impl Settlement {
 
 impl Store {
     /// Claims due jobs, the longest due first, each with a fresh lease. The previous holder of an expired lease is recorded
-    /// as lost.
+    /// as lost. Of a paused action none is claimed, or one as a trial when its time has come; the next has to wait until the
+    /// lease of that one ends.
     pub async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
         let actions: Vec<String> = wants.iter().map(|w| w.action.clone()).collect();
         let slots: Vec<i64> = wants
@@ -364,11 +383,21 @@ impl Store {
         let claiming = sqlx::query_as!(
             ClaimedRow,
             r#"
-            WITH due AS (
-                SELECT j.*, w.lease
+            WITH trials AS (
+                -- whoever comes second finds the row locked, or its time put off
+                SELECT action FROM smshook.paused_actions
+                WHERE action = ANY ($1) AND trial_at <= now() FOR UPDATE SKIP LOCKED
+            ), wanted AS (
+                SELECT w.action, w.lease,
+                       CASE WHEN p.action IS NULL THEN w.slots WHEN t.action IS NULL THEN 0 ELSE 1 END AS slots
                 FROM UNNEST($1::text[], $2::int8[], $3::float8[]) AS w (action, slots, lease)
+                LEFT JOIN smshook.paused_actions p ON p.action = w.action
+                LEFT JOIN trials t ON t.action = w.action
+            ), due AS (
+                SELECT j.*, w.lease
+                FROM wanted w
                 CROSS JOIN LATERAL (
-                    SELECT id, state, claim, attempt, claimed_at FROM smshook.jobs
+                    SELECT id, action, state, claim, attempt, claimed_at FROM smshook.jobs
                     WHERE action = w.action AND state IN ('available', 'running') AND run_at <= now()
                     ORDER BY run_at LIMIT w.slots FOR UPDATE SKIP LOCKED) j
             ), lost AS (
@@ -376,6 +405,9 @@ impl Store {
                 SELECT id, claim, attempt, claimed_at, 'lost', 'its process ended or stalled before it reported'
                 FROM due WHERE state = 'running'
                 ON CONFLICT (job_id, claim) DO NOTHING
+            ), put_off AS (
+                UPDATE smshook.paused_actions p SET trial_at = now() + make_interval(secs => due.lease)
+                FROM due WHERE p.action = due.action
             )
             UPDATE smshook.jobs j
             SET state = 'running', claim = j.claim + 1, attempt = j.attempt + 1, claimed_at = now(),
@@ -410,7 +442,7 @@ impl Store {
         }
     }
 
-    /// Ends due jobs of actions that nobody configured any more, with that reason. Returns how many.
+    /// Ends due jobs of actions that nobody configured any more, with that reason, and their pauses. Returns how many jobs.
     pub async fn discard_unconfigured(&self, configured: &[String]) -> Result<usize, StoreError> {
         let mut connection = self.pool.acquire().await?;
         match tokio::time::timeout(PATIENCE, Self::discard_orphans(&mut connection, configured)).await {
@@ -437,6 +469,8 @@ impl Store {
                     WHERE action = a.action AND state IN ('available', 'running') AND run_at <= now()
                     ORDER BY run_at LIMIT 100 FOR UPDATE SKIP LOCKED) j
                 WHERE a.action IS NOT NULL AND a.action <> ALL ($1)
+            ), pauses AS (
+                DELETE FROM smshook.paused_actions WHERE action <> ALL ($1)
             )
             UPDATE smshook.jobs j
             SET state = 'discarded', finished_at = now(),
@@ -521,32 +555,95 @@ impl Store {
     /// Ends a job that is not running, by an operator's decision; one that waits for a person is closed for good. False if
     /// there is no such job, or it runs, is done or was cancelled.
     pub async fn discard_job(&self, job_id: i64, reason: &str) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let lane = sqlx::query_scalar!(
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let discarded = sqlx::query!(
             r#"
             UPDATE smshook.jobs SET state = 'cancelled', finished_at = now(), reason = $2
-            WHERE id = $1 AND state IN ('waiting', 'available', 'discarded') RETURNING lane
+            WHERE id = $1 AND state IN ('waiting', 'available', 'discarded') RETURNING lane, message_id, action
             "#,
             job_id,
             reason
         )
         .fetch_optional(&mut *transaction)
         .await?;
-        let Some(lane) = lane else { return Ok(false) };
-        promote(&mut transaction, &[lane]).await?;
+        let Some(job) = discarded else { return Ok(false) };
+        promote(&mut transaction, &[job.lane]).await?;
         transaction.commit().await?;
+        if awaited::wake(&mut connection, &[job.message_id], &[job.action]).await? > 0 {
+            notify(&mut connection).await?;
+        }
         Ok(true)
     }
 }
 
-/// One transaction: the settlements, and then the successors of those that ended.
+/// One transaction: the settlements, the actions that they pause or let go on, and then the successors of those that ended.
 async fn settle_all(connection: &mut PgConnection, settlements: &[Settlement]) -> Result<usize, StoreError> {
     let mut transaction = connection.begin().await?;
     let settled = settle_rows(&mut transaction, settlements).await?;
-    let ended: Vec<i64> = settled.iter().filter(|row| row.1).map(|row| row.0).collect();
+    let row = |settlement: &Settlement| settled.iter().find(|row| row.id == settlement.job_id);
+    let refused: Vec<Refused<'_>> = settlements.iter().filter_map(|s| refusal(s, row)).collect();
+    let paused = pauses::pause(&mut transaction, &refused).await?;
+    let resumed: BTreeSet<&str> = settled
+        .iter()
+        .filter(|row| row.resumes)
+        .map(|row| &*row.action)
+        .collect();
+    if !resumed.is_empty() {
+        notify(&mut transaction).await?;
+    }
+    let ended: Vec<i64> = settled.iter().filter(|row| row.ended).map(|row| row.lane).collect();
     promote(&mut transaction, &ended).await?;
     transaction.commit().await?;
+    for action in paused {
+        tracing::warn!(
+            action,
+            "the action is paused: its credentials are refused, and its jobs wait. Mend them and restart, or run `smshook jobs resume {action}`; v1.paused_actions tells the reason"
+        );
+    }
+    for action in resumed {
+        tracing::info!(action, "the action goes on: a job of it got through");
+    }
+    let (messages, actions): (Vec<Uuid>, Vec<String>) = settlements.iter().filter_map(|s| awaiting(s, row)).unzip();
+    // Committed: whatever fails from here on, a job that waits runs when its wait is over.
+    if !messages.is_empty()
+        && let Err(error) = awaited::wake(connection, &messages, &actions).await
+    {
+        tracing::warn!(error = %error, "could not wake the jobs that waited for others");
+    }
     Ok(settled.len())
+}
+
+fn refusal<'a>(
+    settlement: &'a Settlement,
+    row: impl FnOnce(&Settlement) -> Option<&'a Settled>,
+) -> Option<Refused<'a>> {
+    let Outcome::Pause(reason) = &settlement.outcome else {
+        return None;
+    };
+    row(settlement).map(|row| Refused {
+        action: &row.action,
+        reason,
+        claimed_at: row.claimed_at,
+    })
+}
+
+/// The message to look at and the action that is waited for: one that ended, or one that may have ended while the job was
+/// on its way to wait for it.
+fn awaiting<'a>(
+    settlement: &Settlement,
+    row: impl FnOnce(&Settlement) -> Option<&'a Settled>,
+) -> Option<(Uuid, String)> {
+    if let Outcome::Snooze { reason, .. } = &settlement.outcome {
+        let action = waited_for(reason)?.to_owned();
+        return row(settlement).map(|row| (row.message_id, action));
+    }
+    if !settlement.awaited {
+        return None;
+    }
+    row(settlement)
+        .filter(|row| row.ended)
+        .map(|row| (row.message_id, row.action.clone()))
 }
 
 /// Gives up on a database that hangs, and on this connection with it: returned to the pool, it would keep its place there
@@ -556,11 +653,8 @@ fn leave_behind(connection: PoolConnection<Postgres>) -> StoreError {
     StoreError::Unavailable(sqlx::Error::PoolTimedOut)
 }
 
-/// Per settled job: its lane and whether it ended.
-async fn settle_rows(
-    connection: &mut PgConnection,
-    settlements: &[Settlement],
-) -> Result<Vec<(i64, bool)>, StoreError> {
+/// Those that still held their lease.
+async fn settle_rows(connection: &mut PgConnection, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
     let ids: Vec<i64> = settlements.iter().map(|s| s.job_id).collect();
     let claims: Vec<i32> = settlements.iter().map(|s| s.claim).collect();
     let waits: Vec<f64> = settlements.iter().map(|s| s.wait.as_secs_f64()).collect();
@@ -573,13 +667,14 @@ async fn settle_rows(
         results.push(result.map(|result| storable(&result).into_owned()));
         refunds.push(i32::from(refund));
     }
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Settled,
         r#"
         WITH s AS (
             SELECT * FROM UNNEST($1::int8[], $2::int4[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::int4[],
                 $8::float8[]) AS s (id, claim, state, word, reason, result, refund, wait)
         ), held AS (
-            SELECT j.id, j.claim, j.attempt, j.claimed_at, s.state, s.word, s.reason, s.result, s.refund, s.wait
+            SELECT j.id, j.action, j.claim, j.attempt, j.claimed_at, s.state, s.word, s.reason, s.result, s.refund, s.wait
             FROM smshook.jobs j JOIN s ON s.id = j.id AND s.claim = j.claim
             WHERE j.state = 'running' ORDER BY j.lane FOR UPDATE OF j
         ), settled AS (
@@ -591,13 +686,20 @@ async fn settle_rows(
                 run_at = CASE WHEN h.state = 'available' THEN now() + make_interval(secs => h.wait) ELSE j.run_at END,
                 finished_at = CASE WHEN h.state <> 'available' THEN now() END
             FROM held h WHERE j.id = h.id
-            RETURNING j.id, j.lane, j.state <> 'available' AS ended
+            RETURNING j.id, j.lane, j.action, j.message_id, j.claimed_at, j.state <> 'available' AS ended
+        ), resumed AS (
+            -- an attempt that began before the pause says nothing about the credentials of now
+            DELETE FROM smshook.paused_actions p USING held h
+            WHERE p.action = h.action AND h.state IN ('done', 'discarded') AND h.claimed_at > p.paused_at
+            RETURNING p.action
         ), recorded AS (
             INSERT INTO smshook.attempts (job_id, claim, attempt, started_at, outcome, error)
             SELECT h.id, h.claim, h.attempt, h.claimed_at, h.word, h.reason FROM held h
             ON CONFLICT (job_id, claim) DO NOTHING
         )
-        SELECT lane AS "lane!", ended AS "ended!" FROM settled
+        SELECT id AS "id!", lane AS "lane!", action AS "action!", message_id AS "message_id!", claimed_at AS "claimed_at!",
+               ended AS "ended!", action IN (SELECT action FROM resumed) AS "resumes!"
+        FROM settled
         "#,
         &ids,
         &claims,
@@ -610,5 +712,5 @@ async fn settle_rows(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.lane, row.ended)).collect())
+    Ok(rows)
 }

@@ -43,6 +43,7 @@ async fn settle(store: &Store, job: &Job, outcome: Outcome) {
         claim: job.claim,
         outcome,
         wait: Duration::ZERO,
+        awaited: false,
     };
     assert_eq!(store.settle(&[settlement]).await.unwrap(), 1);
 }

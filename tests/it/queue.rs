@@ -51,6 +51,7 @@ fn settlement(claimed: &Claimed, outcome: Outcome) -> Settlement {
         claim: claimed.job.claim,
         outcome,
         wait: Duration::ZERO,
+        awaited: false,
     }
 }
 

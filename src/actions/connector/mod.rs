@@ -194,7 +194,7 @@ impl Known<'_> {
                 ("contact".to_owned(), thing(self.steps.contact.as_ref(), contact)),
                 ("ticket".to_owned(), thing(self.steps.ticket.as_ref(), ticket)),
                 ("previous".to_owned(), thing(self.steps.previous.as_ref(), ticket)),
-                ("thread".to_owned(), thing(self.thread, &[])),
+                ("thread".to_owned(), thing(self.thread, &self.spec.thread_members)),
                 ("found".to_owned(), json!([])),
                 ("page".to_owned(), Value::Null),
             ]);

@@ -1,12 +1,16 @@
 //! Actions: what each does, and when it is tried again.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::Reader;
-use super::http::{Credentials, Spot};
+use super::connector::OwnConnectors;
+use super::http::{Credentials, Names, Spot};
 use crate::config::action::{ActionSpec, Effect, LogSpec, OnUnknown, ReplySpec};
-use crate::config::tree::Place;
+use crate::config::tree::{Place, nearest};
 use crate::config::{Endpoint, file};
 use crate::job::{JobKind, RetryPolicy};
 
@@ -22,14 +26,103 @@ const LONGEST_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Reader<'_> {
     pub(super) fn actions(&mut self) -> BTreeMap<String, ActionSpec> {
-        let entries = self.named_entries::<file::Action>("action");
-        let specs = entries
-            .into_iter()
-            .filter_map(|(name, place, typed)| self.action(name, &place, typed));
-        specs.map(|spec| (spec.name.clone(), spec)).collect()
+        let own = self.own_connectors();
+        let mut waiting = self.named_entries::<file::Action>("action");
+        for (name, place, typed) in &mut waiting {
+            self.after(name, &place.key("after"), &mut typed.after);
+        }
+        let mut specs = BTreeMap::new();
+        // In turn, so that the members of a result are known to the templates that use it. What has a mistake is left out,
+        // and with it what waits for it.
+        let mut broken: Vec<String> = self.document.keys(&Place::root().key("action"));
+        broken.retain(|name| !waiting.iter().any(|(waits, ..)| waits == name));
+        while !waiting.is_empty() {
+            let is_ready = |(_, _, typed): &(String, Place, file::Action)| {
+                let known = |name: &String| specs.contains_key(name) || broken.contains(name);
+                typed.after.iter().all(known)
+            };
+            let (ready, still): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_ready);
+            if ready.is_empty() {
+                self.circle(&still);
+                break;
+            }
+            for (name, place, typed) in ready {
+                let is_whole = !typed.after.iter().any(|name| broken.contains(name));
+                let names = Rc::new(names(&typed.after, &specs));
+                match is_whole.then(|| self.action(name.clone(), &place, typed, &own, &names)).flatten() {
+                    Some(spec) => drop(specs.insert(name, spec)),
+                    None => broken.push(name),
+                }
+            }
+            waiting = still;
+        }
+        specs
     }
 
-    fn action(&mut self, name: String, place: &Place, typed: file::Action) -> Option<ActionSpec> {
+    /// Takes out what an action cannot wait for, noting it.
+    fn after(&mut self, name: &str, place: &Place, after: &mut Vec<String>) {
+        let known = self.document.keys(&Place::root().key("action"));
+        for (item, other) in after.iter().enumerate() {
+            let place = place.item(item);
+            if RESERVED.contains(&other.as_str()) {
+                let help = "wait for an action of your own";
+                self.error(&place, format!("`{other}` is a job of smshook's own"), help);
+            } else if other == name {
+                self.error(&place, "an action cannot wait for itself", "take it out");
+            } else if !known.contains(other) {
+                let help = match nearest(other, known.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there are: {}", known.join(", ")),
+                };
+                self.error(&place, format!("there is no action `{other}`"), help);
+            }
+        }
+        after.retain(|other| other != name && known.contains(other));
+        let mut seen = Vec::new();
+        after.retain(|other| {
+            let is_new = !seen.contains(other);
+            seen.push(other.clone());
+            is_new
+        });
+    }
+
+    /// Actions that wait for each other.
+    fn circle(&mut self, waiting: &[(String, Place, file::Action)]) {
+        let reaches = |from: &str, to: &str| {
+            let mut open = vec![from];
+            let mut seen: Vec<&str> = Vec::new();
+            while let Some(at) = open.pop() {
+                let next = waiting.iter().filter(|(name, ..)| name == at);
+                for other in next.flat_map(|(_, _, typed)| &typed.after) {
+                    if other == to {
+                        return true;
+                    }
+                    if !seen.contains(&other.as_str()) {
+                        seen.push(other);
+                        open.push(other);
+                    }
+                }
+            }
+            false
+        };
+        for (name, place, typed) in waiting {
+            for (item, other) in typed.after.iter().enumerate() {
+                if reaches(other, name) {
+                    let what = format!("`{name}` and `{other}` wait for each other");
+                    self.error(&place.key("after").item(item), what, "one of them has to come first");
+                }
+            }
+        }
+    }
+
+    fn action(
+        &mut self,
+        name: String,
+        place: &Place,
+        typed: file::Action,
+        own: &OwnConnectors,
+        names: &Rc<Names>,
+    ) -> Option<ActionSpec> {
         self.check_name(place, "an action", &name);
         if RESERVED.contains(&name.as_str()) {
             self.error(
@@ -49,14 +142,15 @@ impl Reader<'_> {
             );
         }
         let concurrency = self.count(&place.key("concurrency"), typed.concurrency, 16);
-        let effect = self.effect(place, typed)?;
+        let after = typed.after.clone();
+        let effect = self.effect(place, typed, own, names)?;
         Some(ActionSpec {
             name,
             effect,
             retry,
             timeout,
             concurrency,
-            after: Vec::new(),
+            after,
         })
     }
 
@@ -78,42 +172,57 @@ impl Reader<'_> {
         policy
     }
 
-    fn effect(&mut self, place: &Place, typed: file::Action) -> Option<Effect> {
-        if typed.connector.is_some() {
-            let help = "until then use `http` with the system's own API";
-            self.error(&place.key("connector"), "connectors come with a later version", help);
+    fn effect(
+        &mut self,
+        place: &Place,
+        typed: file::Action,
+        own: &OwnConnectors,
+        names: &Rc<Names>,
+    ) -> Option<Effect> {
+        let given = [
+            typed.reply.is_some(),
+            typed.http.is_some(),
+            typed.connector.is_some(),
+            typed.email.is_some(),
+            typed.log.is_some(),
+        ];
+        if given.into_iter().filter(|is_given| *is_given).count() > 1 {
+            self.error(
+                place,
+                "this action does several things",
+                "make one action for each, and name both in the rule",
+            );
             return None;
         }
-        match (typed.reply, typed.http, typed.log) {
-            (Some(reply), None, None) => self.reply(&place.key("reply"), &reply).map(Effect::Reply),
-            (None, Some(http), None) => {
-                let spec = self.http(&Spot::Typed(place.key("http")), http, &Credentials::new())?;
-                Some(Effect::Http(Box::new(spec)))
-            }
-            (None, None, Some(log)) => {
-                let message = self.template(&Spot::Typed(place.key("log").key("message")), &log.message)?;
-                Some(Effect::Log(LogSpec { message }))
-            }
-            (None, None, None) => {
-                self.error(
-                    place,
-                    "this action does nothing",
-                    "give it one of `reply`, `http` and `log`",
-                );
-                None
-            }
-            _ => {
-                self.error(
-                    place,
-                    "this action does several things",
-                    "make one action for each, and name both in the rule",
-                );
-                None
-            }
+        if let Some(reply) = &typed.reply {
+            return self.reply(&place.key("reply"), reply, names).map(Effect::Reply);
         }
+        if let Some(http) = typed.http {
+            let spot = Spot::named(place.key("http"), names);
+            let spec = self.http(&spot, http, &Credentials::new())?;
+            return Some(Effect::Http(Box::new(spec)));
+        }
+        if typed.connector.is_some() {
+            let spec = self.connector(&place.key("connector"), own, names)?;
+            return Some(Effect::Connector(Box::new(spec)));
+        }
+        if let Some(email) = &typed.email {
+            let spec = self.email(&place.key("email"), email, names)?;
+            return Some(Effect::Email(Box::new(spec)));
+        }
+        if let Some(log) = &typed.log {
+            let message = self.template(&Spot::named(place.key("log").key("message"), names), &log.message)?;
+            return Some(Effect::Log(LogSpec { message }));
+        }
+        self.error(
+            place,
+            "this action does nothing",
+            "give it one of `reply`, `http`, `connector`, `email` and `log`",
+        );
+        None
     }
 
-    fn reply(&mut self, place: &Place, typed: &file::Reply) -> Option<ReplySpec> {
+    fn reply(&mut self, place: &Place, typed: &file::Reply, names: &Rc<Names>) -> Option<ReplySpec> {
         let place = place.key("text");
         if typed.text.trim().is_empty() {
             self.error(
@@ -122,7 +231,7 @@ impl Reader<'_> {
                 "leave the action out of the rule to stay silent",
             );
         }
-        let text = self.template(&Spot::Typed(place), &typed.text)?;
+        let text = self.template(&Spot::named(place, names), &typed.text)?;
         // A text sent twice annoys and costs; a gateway cannot say whether it has one already.
         Some(ReplySpec {
             text,
@@ -140,5 +249,31 @@ impl Reader<'_> {
             let help = "add `reply = { token = { env = \"SMS_API_TOKEN\" } }` to an [[endpoint]]";
             self.warn(&place, "no endpoint can reply, so this is never sent", help);
         }
+    }
+}
+
+/// What the templates of an action may use that waits for `after`: what every action's may, and the members that the
+/// results of those have.
+fn names(after: &[String], specs: &BTreeMap<String, ActionSpec>) -> Names {
+    let names = Names::of_messages();
+    if after.is_empty() {
+        return names;
+    }
+    let results = |fill: &dyn Fn(Value) -> Value| -> Value {
+        let specs = after.iter().filter_map(|name| specs.get(name));
+        specs.map(|spec| (spec.name.clone(), fill(spec.empty_result()))).collect()
+    };
+    Names {
+        all: names.all.with("results", results(&made_up)),
+        sparse: names.sparse.map(|sparse| sparse.with("results", results(&|empty| empty))),
+        must_be_complete: names.must_be_complete,
+    }
+}
+
+/// A result whose members all have a value.
+fn made_up(empty: Value) -> Value {
+    match empty {
+        Value::Object(members) => members.into_iter().map(|(name, value)| (name, made_up(value))).collect(),
+        _ => json!("1"),
     }
 }

@@ -242,8 +242,8 @@ impl Reader<'_> {
                 self.error(place, "this text is empty", "write `false` to send none");
                 None
             }
-            Some(TextOrNone::Text(text)) => self.template(&Spot::Typed(place.clone()), text),
-            None => self.template(&Spot::Typed(place.clone()), default?),
+            Some(TextOrNone::Text(text)) => self.template(&Spot::typed(place.clone()), text),
+            None => self.template(&Spot::typed(place.clone()), default?),
         }
     }
 
@@ -372,11 +372,7 @@ impl Reader<'_> {
         };
         let max_text_chars = typed.max_text_chars.or(request.max_text_chars);
         let max_text_chars = self.count(&place.key("max_text_chars"), max_text_chars, MAX_TEXT_CHARS);
-        let spot = Spot::Gateway {
-            name: gateway.name.clone(),
-            key: String::new(),
-            place: place.clone(),
-        };
+        let spot = Spot::gateway(&gateway.name, place.clone());
         let http = self.reply_request(&place, request, typed)?;
         let request = self.http(&spot, http, &credentials)?;
         Some(ReplyChannel {
@@ -393,7 +389,7 @@ impl Reader<'_> {
         typed: file::EndpointReply,
     ) -> Option<file::Request> {
         let GatewayReply { mut http, base_url, .. } = request;
-        let networks = self.networks(&Spot::Typed(place.key("allow_private")), &typed.allow_private);
+        let networks = self.networks(&Spot::typed(place.key("allow_private")), &typed.allow_private);
         if let Some(typed_url) = &typed.base_url {
             let guard = Guard {
                 allow_http: typed.allow_http,
@@ -476,7 +472,7 @@ fn with_secret_encoding(table: &toml::Table, encoding: &str) -> toml::Table {
 }
 
 /// What is wrong, without the excerpt that the parser appends.
-fn first_line(error: &toml::de::Error) -> String {
+pub(super) fn first_line(error: &toml::de::Error) -> String {
     error.message().lines().next().unwrap_or_default().to_owned()
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 
 use base64::Engine as _;
 use http::{HeaderName, HeaderValue, Method};
@@ -15,68 +16,173 @@ use super::Reader;
 use crate::config::action::{BodySpec, CaptureSource, HeaderSource, HttpSpec, OnUnknown, SignSpec, StatusSet};
 use crate::config::file;
 use crate::config::mask::is_secret_key;
-use crate::config::tree::Place;
+use crate::config::tree::{Document, Place};
 use crate::template::{Context, Template, TemplateError, Tree, sample, sample_reply, sparse_sample};
 
-/// Where a request stands: in the configuration, key by key, or in a gateway's file, where all that can be pointed at is
-/// the endpoint that uses it.
+/// Where a request or a template stands, and what templates may use there.
 #[derive(Clone)]
-pub(super) enum Spot {
+pub(super) struct Spot {
+    at: At,
+    names: Rc<Names>,
+}
+
+/// In the configuration, key by key; or in another file, where what is pointed at is the place that uses it.
+#[derive(Clone)]
+enum At {
     Typed(Place),
-    Gateway { name: String, key: String, place: Place },
+    Gateway {
+        name: String,
+        key: String,
+        place: Place,
+    },
+    File {
+        file: Rc<TextFile>,
+        inside: Place,
+        place: Place,
+    },
+}
+
+/// A file beside the configuration.
+pub(super) struct TextFile {
+    pub(super) name: String,
+    pub(super) text: String,
+}
+
+impl TextFile {
+    /// The line in which `inside` stands, or what is nearest around it.
+    fn line(&self, inside: &Place) -> usize {
+        let document = Document::parse(&self.text).ok();
+        let span = document.and_then(|document| document.span(inside));
+        let before = span.and_then(|span| self.text.get(..span.start)).unwrap_or_default();
+        before.matches('\n').count() + 1
+    }
 }
 
 impl Spot {
+    /// A place of the configuration where templates may use what every action's may.
+    pub(super) fn typed(place: Place) -> Self {
+        Self::named(place, &Rc::new(Names::of_messages()))
+    }
+
+    /// A place of the configuration where templates may use `names`.
+    pub(super) fn named(place: Place, names: &Rc<Names>) -> Self {
+        Self {
+            at: At::Typed(place),
+            names: Rc::clone(names),
+        }
+    }
+
+    /// A gateway's `[reply]`, used at `place`.
+    pub(super) fn gateway(name: &str, place: Place) -> Self {
+        let names = Names {
+            all: sample_reply(),
+            sparse: None,
+            must_be_complete: false,
+        };
+        Self {
+            at: At::Gateway {
+                name: name.to_owned(),
+                key: String::new(),
+                place,
+            },
+            names: Rc::new(names),
+        }
+    }
+
+    /// The top of a connector's file, used at `place`.
+    pub(super) fn file(file: &Rc<TextFile>, place: Place, names: &Rc<Names>) -> Self {
+        Self {
+            at: At::File {
+                file: Rc::clone(file),
+                inside: Place::root(),
+                place,
+            },
+            names: Rc::clone(names),
+        }
+    }
+
+    /// The same place with other names.
+    pub(super) fn with_names(&self, names: &Rc<Names>) -> Self {
+        Self {
+            at: self.at.clone(),
+            names: Rc::clone(names),
+        }
+    }
+
+    pub(super) fn names(&self) -> Rc<Names> {
+        Rc::clone(&self.names)
+    }
+
     pub(super) fn key(&self, key: &str) -> Self {
-        match self {
-            Self::Typed(place) => Self::Typed(place.key(key)),
-            Self::Gateway { name, place, .. } => Self::Gateway {
+        let at = match &self.at {
+            At::Typed(place) => At::Typed(place.key(key)),
+            At::Gateway { name, place, .. } => At::Gateway {
                 name: name.clone(),
                 key: key.to_owned(),
                 place: place.clone(),
             },
+            At::File { file, inside, place } => At::File {
+                file: Rc::clone(file),
+                inside: inside.key(key),
+                place: place.clone(),
+            },
+        };
+        Self {
+            at,
+            names: Rc::clone(&self.names),
         }
     }
 
-    fn item(&self, item: usize) -> Self {
-        match self {
-            Self::Typed(place) => Self::Typed(place.item(item)),
-            Self::Gateway { .. } => self.clone(),
+    pub(super) fn item(&self, item: usize) -> Self {
+        let at = match &self.at {
+            At::Typed(place) => At::Typed(place.item(item)),
+            At::Gateway { .. } => self.at.clone(),
+            At::File { file, inside, place } => At::File {
+                file: Rc::clone(file),
+                inside: inside.item(item),
+                place: place.clone(),
+            },
+        };
+        Self {
+            at,
+            names: Rc::clone(&self.names),
         }
     }
 
-    fn place(&self) -> &Place {
-        match self {
-            Self::Typed(place) | Self::Gateway { place, .. } => place,
+    pub(super) fn place(&self) -> &Place {
+        match &self.at {
+            At::Typed(place) | At::Gateway { place, .. } | At::File { place, .. } => place,
         }
     }
 
     fn says(&self, what: &str) -> String {
-        match self {
-            Self::Typed(_) => what.to_owned(),
-            Self::Gateway { name, key, .. } => format!("gateway `{name}`, [reply], `{key}`: {what}"),
-        }
-    }
-
-    /// What its templates may use.
-    fn names(&self) -> Names {
-        match self {
-            Self::Typed(_) => Names {
-                all: sample(),
-                sparse: Some(sparse_sample()),
-            },
-            Self::Gateway { .. } => Names {
-                all: sample_reply(),
-                sparse: None,
-            },
+        match &self.at {
+            At::Typed(_) => what.to_owned(),
+            At::Gateway { name, key, .. } => format!("gateway `{name}`, [reply], `{key}`: {what}"),
+            At::File { file, inside, .. } => {
+                format!("the connector file `{}`, line {}: {what}", file.name, file.line(inside))
+            }
         }
     }
 }
 
 /// Contexts to try templates with: everything there, and everything missing that may be.
-struct Names {
-    all: Context,
-    sparse: Option<Context>,
+pub(super) struct Names {
+    pub(super) all: Context,
+    pub(super) sparse: Option<Context>,
+    /// Whether a template that fails with `sparse` is wrong, and not only likely not meant.
+    pub(super) must_be_complete: bool,
+}
+
+impl Names {
+    /// What every action's templates may use.
+    pub(super) fn of_messages() -> Self {
+        Self {
+            all: sample(),
+            sparse: Some(sparse_sample()),
+            must_be_complete: false,
+        }
+    }
 }
 
 /// The account's secrets that a gateway's request may name.
@@ -93,6 +199,18 @@ impl Reader<'_> {
             allow_private: &allow_private,
         };
         let target = self.url(&spot.key("url"), &typed.url, &guard);
+        self.request_to(spot, target, allow_private, typed, credentials)
+    }
+
+    /// Reads all of a request but where it goes.
+    pub(super) fn request_to(
+        &mut self,
+        spot: &Spot,
+        target: Option<(Template, Url)>,
+        allow_private: Vec<IpNet>,
+        typed: file::Request,
+        credentials: &Credentials,
+    ) -> Option<HttpSpec> {
         let method = self.method(&spot.key("method"), typed.method.as_deref());
         let query = self.templates(&spot.key("query"), &typed.query);
         let headers = self.headers(&spot.key("headers"), &typed.headers, credentials);
@@ -137,7 +255,7 @@ impl Reader<'_> {
         })
     }
 
-    fn problem(&mut self, spot: &Spot, what: &str, help: &str) {
+    pub(super) fn problem(&mut self, spot: &Spot, what: &str, help: &str) {
         self.error(spot.place(), spot.says(what), help);
     }
 
@@ -147,34 +265,24 @@ impl Reader<'_> {
         self.tried(spot, compiled, Template::check)
     }
 
-    fn tried<T>(
+    pub(super) fn tried<T>(
         &mut self,
         spot: &Spot,
         compiled: Result<T, TemplateError>,
         check: impl Fn(&T, &Context) -> Result<(), TemplateError>,
     ) -> Option<T> {
-        let names = spot.names();
+        let names = Rc::clone(&spot.names);
         let checked = compiled.and_then(|template| check(&template, &names.all).map(|()| template));
         match checked {
-            Ok(template) => {
-                if let Some(Err(error)) = names.sparse.map(|sparse| check(&template, &sparse)) {
-                    let what = spot.says(&format!(
-                        "this template fails where a gateway leaves a field out: {}",
-                        at(&error)
-                    ));
-                    self.warn(
-                        leaf(spot, &error).place(),
-                        what,
-                        "give the field a default, as in `{{ ref or \"none\" }}`",
-                    );
-                }
-                Some(template)
-            }
+            Ok(template) => match names.sparse.as_ref().map(|sparse| check(&template, sparse)) {
+                Some(Err(error)) => self.fails_sparsely(spot, &error, names.must_be_complete).then_some(template),
+                _ => Some(template),
+            },
             Err(error) => {
                 let help = format!("a template may use {}", names.all.names().join(", "));
                 let leaf = leaf(spot, &error);
-                match (&leaf, error.line) {
-                    (Spot::Typed(place), None | Some(1)) => {
+                match (&leaf.at, error.line) {
+                    (At::Typed(place), None | Some(1)) => {
                         let what = format!("in this template, {}", brief(&error));
                         let source = self.document.get(place).and_then(|value| value.get_ref().as_str());
                         let column = column(&error, source.unwrap_or_default());
@@ -187,7 +295,27 @@ impl Reader<'_> {
         }
     }
 
-    fn templates(&mut self, spot: &Spot, typed: &BTreeMap<String, String>) -> Vec<(String, Template)> {
+    /// Notes that a template fails where something is missing; whether it may stay all the same.
+    fn fails_sparsely(&mut self, spot: &Spot, error: &TemplateError, is_error: bool) -> bool {
+        let leaf = leaf(spot, error);
+        let help = "give the field a default, as in `{{ ref or \"none\" }}`";
+        if is_error {
+            self.problem(
+                &leaf,
+                &format!("this template fails where something is not known: {}", at(error)),
+                help,
+            );
+        } else {
+            let what = leaf.says(&format!(
+                "this template fails where a gateway leaves a field out: {}",
+                at(error)
+            ));
+            self.warn(leaf.place(), what, help);
+        }
+        !is_error
+    }
+
+    pub(super) fn templates(&mut self, spot: &Spot, typed: &BTreeMap<String, String>) -> Vec<(String, Template)> {
         let compiled = typed.iter().filter_map(|(name, source)| {
             let template = self.template(&spot.key(name), source)?;
             Some((name.clone(), template))
@@ -195,7 +323,7 @@ impl Reader<'_> {
         compiled.collect()
     }
 
-    fn url(&mut self, spot: &Spot, typed: &str, guard: &Guard<'_>) -> Option<(Template, Url)> {
+    pub(super) fn url(&mut self, spot: &Spot, typed: &str, guard: &Guard<'_>) -> Option<(Template, Url)> {
         let origin = match origin(typed, guard) {
             Ok(origin) => origin,
             Err(refusal) => {
@@ -223,7 +351,7 @@ impl Reader<'_> {
         Method::POST
     }
 
-    fn headers(
+    pub(super) fn headers(
         &mut self,
         spot: &Spot,
         typed: &BTreeMap<String, file::Header>,
@@ -274,9 +402,9 @@ impl Reader<'_> {
                 return Some(HeaderSource::Rendered(template));
             }
             file::Header::Secret { prefix, secret } => (prefix, self.secret(spot.place(), secret)?.1),
-            file::Header::Credential { prefix, credential } => match (spot, credentials.get(credential.as_str())) {
+            file::Header::Credential { prefix, credential } => match (&spot.at, credentials.get(credential.as_str())) {
                 (_, Some(secret)) => (prefix, secret.clone()),
-                (Spot::Typed(_), None) => {
+                (At::Typed(_) | At::File { .. }, None) => {
                     self.problem(
                         spot,
                         "`credential` is for gateway files",
@@ -284,7 +412,7 @@ impl Reader<'_> {
                     );
                     return None;
                 }
-                (Spot::Gateway { place, name, .. }, None) => {
+                (At::Gateway { place, name, .. }, None) => {
                     let help = format!("add `{credential} = {{ env = \"NAME\" }}` to the endpoint's `reply`");
                     self.error(
                         place,
@@ -419,7 +547,7 @@ impl Reader<'_> {
         captures
     }
 
-    fn pointer(&mut self, spot: &Spot, pointer: &str) {
+    pub(super) fn pointer(&mut self, spot: &Spot, pointer: &str) {
         if !pointer.is_empty() && !pointer.starts_with('/') {
             self.problem(
                 spot,
@@ -557,7 +685,7 @@ pub(super) fn origin(typed: &str, guard: &Guard<'_>) -> Result<Url, UrlRefusal> 
 }
 
 /// The address of a host that is plainly in a private network. Names are looked at again when they are resolved.
-fn private_address(host: &Host<&str>) -> Option<IpAddr> {
+pub(super) fn private_address(host: &Host<&str>) -> Option<IpAddr> {
     let address = match host {
         Host::Domain(name) if *name == "localhost" || name.ends_with(".localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
         Host::Domain(_) => return None,
@@ -586,7 +714,7 @@ fn is_standard_webhooks_key(secret: &str) -> bool {
 }
 
 /// TOML as JSON; dates become text.
-fn json(value: toml::Value) -> serde_json::Value {
+pub(super) fn json(value: toml::Value) -> serde_json::Value {
     match value {
         toml::Value::String(text) => text.into(),
         toml::Value::Integer(number) => number.into(),
@@ -599,7 +727,7 @@ fn json(value: toml::Value) -> serde_json::Value {
 }
 
 impl StatusSet {
-    fn of(typed: Vec<file::Statuses>) -> Self {
+    pub(super) fn of(typed: Vec<file::Statuses>) -> Self {
         Self {
             ranges: typed.into_iter().map(|file::Statuses(from, to)| (from, to)).collect(),
         }

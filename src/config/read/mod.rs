@@ -4,8 +4,12 @@
 //! whether there is a configuration.
 
 mod action;
+mod auth;
+mod connector;
+mod email;
 mod endpoint;
 mod http;
+mod knobs;
 mod quantity;
 mod rule;
 
@@ -192,6 +196,17 @@ impl<'a> Reader<'a> {
             .unwrap_or(word.len());
         let start = span.start + 1 + offset;
         Some(start..start + length.max(1))
+    }
+
+    /// An error about the key `key` of the table at `place`, whose value is not shown.
+    fn error_at_key(&mut self, place: &Place, key: &str, what: String, help: String) {
+        self.notes.suspects.push(key.to_owned());
+        self.notes.found.push(Note {
+            severity: Severity::Error,
+            span: self.document.key_span(place, key),
+            what,
+            help: Some(help),
+        });
     }
 
     fn warn(&mut self, place: &Place, what: impl Into<String>, help: impl Into<String>) {

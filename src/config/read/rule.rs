@@ -24,6 +24,7 @@ impl Reader<'_> {
             }
             used.extend(typed.actions.iter().cloned());
             if let Some(rule) = self.rule(&place, typed) {
+                self.check_after(&place.key("actions"), &rule, &rules, actions);
                 let takes_all =
                     matches!(rule.matcher, Matcher::Any) && rule.endpoints.is_empty() && rule.senders.is_empty();
                 if takes_all && !rule.continues && unreachable_after.is_none() {
@@ -44,6 +45,22 @@ impl Reader<'_> {
         Rulebook {
             rules,
             replying_actions: replying.map(|action| action.name.clone()).collect(),
+        }
+    }
+
+    /// An action that waits for another must be ordered together with it, or it waits for nothing.
+    fn check_after(&mut self, place: &Place, rule: &Rule, earlier: &[Rule], actions: &BTreeMap<String, ActionSpec>) {
+        for (item, name) in rule.actions.iter().enumerate() {
+            let after = actions.get(name).map(|action| action.after.as_slice()).unwrap_or_default();
+            for other in after {
+                let continued = earlier.iter().filter(|earlier| earlier.continues);
+                if rule.actions.contains(other) || continued.flat_map(|rule| &rule.actions).any(|name| name == other) {
+                    continue;
+                }
+                let what = format!("`{name}` uses the result of `{other}`, which nothing orders with it");
+                let help = format!("add `{other}` to this rule's `actions`, or to an earlier rule with `continue = true`");
+                self.warn(&place.item(item), what, help);
+            }
         }
     }
 

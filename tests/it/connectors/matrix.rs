@@ -4,9 +4,11 @@
 //! One service serves all cases at once, each with a sender of its own. It must not know any vendor.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
+use smshook::config::{self, Source};
 use sqlx::PgPool;
 
 use super::vendor::{Census, Chance, Exchange, Fault, StandIn, Vendor, person};
@@ -81,7 +83,55 @@ async fn jobs_of(pool: &PgPool, sender: &str) -> Vec<(String, Option<String>)> {
     .unwrap()
 }
 
-async fn send(app: &App, sender: &str, text: &str) {
+/// A service with one connector action over a stand-in, for a case of a vendor's own.
+pub(crate) struct Bench<V> {
+    pub(crate) stand: StandIn<V>,
+    pub(crate) app: App,
+}
+
+/// Starts one; `more` are further keys of the connector, on one line, or nothing.
+pub(crate) async fn bench<V: Vendor>(setup: &Setup<V>, more: &str) -> Bench<V> {
+    let stand = StandIn::start((setup.vendor)()).await;
+    let mut keys = (setup.keys)(&stand.url());
+    if !more.is_empty() {
+        write!(keys, ", {more}").unwrap();
+    }
+    let app = App::start(&configuration(&keys, TIMEOUT)).await;
+    Bench { stand, app }
+}
+
+impl<V: Vendor> Bench<V> {
+    /// Sends a text and waits until its job has ended, however it did.
+    pub(crate) async fn text(&self, sender: &str, text: &str) {
+        send(&self.app, sender, text).await;
+        self.app.all_jobs_ended().await;
+    }
+
+    /// State and reason of the sender's jobs, in order.
+    pub(crate) async fn jobs(&self, sender: &str) -> Vec<(String, Option<String>)> {
+        jobs_of(self.app.pool(), sender).await
+    }
+}
+
+/// Every TOML example of a page of the documentation is a configuration that loads; what it takes from the environment is there.
+pub(crate) fn configurations_of_a_page_load(page: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let examples: Vec<&str> = text
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!examples.is_empty(), "{page} has no example");
+    for example in examples {
+        let directory = tempfile::tempdir().unwrap();
+        let file = helpers::write_configuration(directory.path(), None, example);
+        let loaded = config::load(&Source::File(file), &|_| Some("from the environment".to_owned()));
+        assert!(loaded.is_ok(), "{page}:\n{example}\n{}", loaded.err().unwrap());
+    }
+}
+
+pub(crate) async fn send(app: &App, sender: &str, text: &str) {
     assert_eq!(app.text(sender.trim_start_matches('+'), text).await.status, 200);
 }
 

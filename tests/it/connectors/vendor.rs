@@ -343,6 +343,8 @@ impl Exchange {
 struct State<V> {
     vendor: V,
     planned: BTreeMap<(String, usize), Fault>,
+    /// What is answered to a sender's nth request without asking the vendor.
+    pretended: HashMap<(String, usize), Answer>,
     chance: Option<Chance>,
     seen: HashMap<String, usize>,
     exchanges: Vec<Exchange>,
@@ -356,11 +358,12 @@ impl<V: Vendor> State<V> {
     /// Notes the request and decides its fault.
     fn enter(&mut self, asked: Asked) -> usize {
         let sender = self.vendor.sender_of(&asked);
-        // an earlier request of the sender whose client gave up has been done by now at the latest
-        let late: Vec<usize> = std::mem::take(&mut self.late);
-        let (done, still) = late.into_iter().partition(|&at| self.exchanges[at].sender == sender);
+        // an earlier request of the sender whose client gave up has been done by now at the latest; where nobody can tell
+        // whose request this is, such as the lookup of something not yet made, it may be that sender's
+        let own = |exchange: &Exchange| sender.is_none() || exchange.sender == sender;
+        let late = std::mem::take(&mut self.late);
+        let (done, still): (Vec<usize>, _) = late.into_iter().partition(|&at| own(&self.exchanges[at]));
         self.late = still;
-        let done: Vec<usize> = done;
         for at in done {
             self.answer(at);
         }
@@ -399,10 +402,12 @@ impl<V: Vendor> State<V> {
             .sender
             .clone()
             .is_some_and(|sender| self.ended.contains(&(sender, credentials(&exchange.asked))));
-        let answer = if ended {
-            self.vendor.unauthorized()
-        } else {
-            self.vendor.answer(&exchange.asked)
+        let place = exchange.sender.clone().map(|sender| (sender, exchange.nth));
+        let pretended = place.and_then(|place| self.pretended.remove(&place));
+        let answer = match pretended {
+            Some(answer) => answer,
+            None if ended => self.vendor.unauthorized(),
+            None => self.vendor.answer(&exchange.asked),
         };
         exchange.answer = Some(answer.clone());
         answer
@@ -444,6 +449,7 @@ impl<V: Vendor> StandIn<V> {
         let state = State {
             vendor,
             planned: BTreeMap::new(),
+            pretended: HashMap::new(),
             chance: None,
             seen: HashMap::new(),
             exchanges: Vec::new(),
@@ -473,6 +479,11 @@ impl<V: Vendor> StandIn<V> {
     /// Lets the sender's nth request (from 0) go wrong.
     pub(crate) fn fail(&self, sender: &str, nth: usize, fault: Fault) {
         self.state().planned.insert((sender.to_owned(), nth), fault);
+    }
+
+    /// Answers the sender's nth request (from 0) so, nothing done: what was true a moment ago.
+    pub(crate) fn pretend(&self, sender: &str, nth: usize, answer: Answer) {
+        self.state().pretended.insert((sender.to_owned(), nth), answer);
     }
 
     /// Lets requests go wrong by chance; `None` ends that.

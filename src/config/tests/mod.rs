@@ -1,5 +1,9 @@
 //! What an operator sees: the shipped configurations load, and every mistake is shown where it is.
 
+mod after;
+mod connectors;
+mod email;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use secrecy::ExposeSecret as _;
@@ -12,7 +16,7 @@ use super::*;
 use crate::job::RetryPolicy;
 use crate::rules::Matcher;
 
-const EXAMPLE: &str = include_str!("../../config.example.toml");
+const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 /// A signing secret made for these tests.
 const WHSEC: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -583,7 +587,7 @@ fn actions_do_exactly_one_thing() {
         "[action.a]\nlog.message = \"x\"\nreply.text = \"x\"",
         "does several things",
     );
-    says("[action.a]\nconnector = { use = \"zendesk\" }", "later version");
+    says("[action.a]\nconnector = { use = \"nowhere\" }", "no connector `nowhere`");
     says("[action.help_reply]\nlog.message = \"x\"", "smshook's own");
     says("[action.a]\nlog.message = \"{{ secret }}\"", "`secret` is undefined");
     says("[action.a]\nlog.message = \"{{ text\"", "");
