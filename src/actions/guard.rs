@@ -107,7 +107,11 @@ impl Guard {
     }
 
     /// The addresses of a name that may be connected to; denied if there are addresses and none may.
-    fn filter(&self, name: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, Denied> {
+    pub(super) fn filter(
+        &self,
+        name: &str,
+        found: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Denied> {
         let mut denied = None;
         let open = |address: &SocketAddr| match self.check_address(name, address.ip()) {
             Ok(()) => true,

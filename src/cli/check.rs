@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::failure::Failure;
 use super::{endpoint, output};
-use crate::config::{self, Config, Endpoint, Source};
+use crate::config::{self, Config, Endpoint, Loaded, Source};
 
 /// Problems and warnings go to standard error, the summary to standard output.
 pub(super) fn run(config: Option<&Path>) -> Result<(), Failure> {
@@ -12,23 +12,30 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         output::note(&format!("{warning}\n"));
     }
-    let source = match config::locate(config) {
+    output::print(&summary(&first_line(config, &loaded), &loaded.config))
+}
+
+fn summary(first: &str, config: &Config) -> String {
+    let endpoints = config.endpoints.iter().map(|endpoint| describe(config, endpoint));
+    std::iter::once(first.to_owned())
+        .chain(endpoints)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Which configuration it is, and how much is in it.
+pub(super) fn first_line(path: Option<&Path>, loaded: &Loaded) -> String {
+    let source = match config::locate(path) {
         Source::File(path) => path.display().to_string(),
         Source::Default => "built-in settings".to_owned(),
     };
-    output::print(&summary(&source, &loaded.config, loaded.warnings.len()))
-}
-
-fn summary(source: &str, config: &Config, warnings: usize) -> String {
     let counts = [
-        count(config.endpoints.len(), "endpoint"),
-        count(config.actions.len(), "action"),
-        count(config.rulebook.rules.len(), "rule"),
-        count(warnings, "warning"),
+        count(loaded.config.endpoints.len(), "endpoint"),
+        count(loaded.config.actions.len(), "action"),
+        count(loaded.config.rulebook.rules.len(), "rule"),
+        count(loaded.warnings.len(), "warning"),
     ];
-    let endpoints = config.endpoints.iter().map(|endpoint| describe(config, endpoint));
-    let first = format!("{source} can be used: {}", counts.join(", "));
-    std::iter::once(first).chain(endpoints).collect::<Vec<_>>().join("\n")
+    format!("{source} can be used: {}", counts.join(", "))
 }
 
 fn describe(config: &Config, endpoint: &Endpoint) -> String {

@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod database;
+mod doctor;
 mod endpoint;
 mod failure;
 mod healthcheck;
@@ -50,6 +51,8 @@ enum Command {
     Serve,
     /// Report everything that is wrong with the configuration
     Check,
+    /// Try everything that a message needs on its way, and say what to do about what fails
+    Doctor(doctor::Arguments),
     /// Send a signed sample message to the running service, as the gateway would
     Send(send::Arguments),
     /// Say whether a captured delivery verifies, and if not, why
@@ -97,6 +100,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(config).await,
         Command::Check => check::run(config),
+        Command::Doctor(arguments) => doctor::run(config, &arguments).await,
         Command::Send(arguments) => send::run(config, &arguments).await,
         Command::Verify(arguments) => verify::run(config, &arguments),
         Command::Rules(RulesCommand::Test(arguments)) => rules_test::run(config, &arguments),

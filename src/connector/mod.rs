@@ -9,12 +9,22 @@ mod file;
 mod tests;
 
 pub use file::{
-    Auth, AuthKind, Connector, EffectWord, ErrorRule, HeaderWait, Knob, KnobType, Lookup, MeaningWord, Operation,
-    OneOrMany, PointerWait, Rate, Statuses, TokenRequest, UnitWord, UnknownWord, Wait, WhenValue,
+    Auth, AuthKind, Connector, EffectWord, ErrorRule, HeaderWait, Knob, KnobType, Lookup, MeaningWord, OneOrMany,
+    Operation, PointerWait, Rate, Statuses, TokenRequest, UnitWord, UnknownWord, Wait, WhenValue,
 };
 
 /// The built-in connector files by name, as they are in `connectors/`. One line for each.
 const BUILTIN: &[(&str, &str)] = &[
+    ("zendesk", include_str!("../../connectors/zendesk.toml")),
+    ("hubspot", include_str!("../../connectors/hubspot.toml")),
+    ("freshdesk", include_str!("../../connectors/freshdesk.toml")),
+    ("salesforce", include_str!("../../connectors/salesforce.toml")),
+    ("pipedrive", include_str!("../../connectors/pipedrive.toml")),
+    ("chatwoot", include_str!("../../connectors/chatwoot.toml")),
+    ("rt", include_str!("../../connectors/rt.toml")),
+    ("slack", include_str!("../../connectors/slack.toml")),
+    ("teams", include_str!("../../connectors/teams.toml")),
+    ("discord", include_str!("../../connectors/discord.toml")),
 ];
 
 /// The text of a built-in connector's file.

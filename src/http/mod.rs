@@ -7,6 +7,7 @@
 pub mod admin;
 mod body;
 mod connection;
+mod self_test;
 pub mod server;
 pub mod webhook;
 
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminState;
+pub use self_test::{SelfTest, self_test_body};
 pub use server::{Limits, bind, raise_open_files};
 pub use webhook::WebhookState;
 

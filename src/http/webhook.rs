@@ -11,13 +11,14 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::body::{self, BodyError};
+use super::self_test::{self, SelfTest};
 use super::server::{Limits, Overload};
 use crate::config::{Config, Endpoint};
 use crate::gateway::Ack;
@@ -86,6 +87,8 @@ pub fn router(state: Arc<WebhookState>, limits: Limits) -> Router {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     Accepted(AcceptedStatus),
+    /// `smshook doctor` asked whether the way here is clear: nothing was stored.
+    SelfTest,
     NotFound,
     MethodNotAllowed,
     Refused,
@@ -103,6 +106,7 @@ impl Outcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted(status) => status.as_str(),
+            Self::SelfTest => self_test::WORD,
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Refused => "refused",
@@ -161,7 +165,10 @@ async fn receive(state: Arc<WebhookState>, limits: Limits, request: Request) -> 
                     if let Proof::Secret(place) = verified.proof() {
                         line.secret = Some(place + 1);
                     }
-                    store(&state, plan(&state, inlet, endpoint, &verified), &endpoint.gateway.ack).await
+                    match self_test::nonce(verified.bytes()) {
+                        None => store(&state, plan(&state, inlet, endpoint, &verified), &endpoint.gateway.ack).await,
+                        Some(nonce) => self_tested(nonce, state.acceptor.ready().await),
+                    }
                 }
                 Err(refusal) => refused(endpoint, refusal),
             }
@@ -224,6 +231,16 @@ fn acknowledged(ack: &Ack, accepted: Accepted) -> Answer {
         message_id: accepted.id,
         ..Answer::new(Outcome::Accepted(accepted.status), response)
     }
+}
+
+/// The answer to `smshook doctor`, which is not one that a gateway gets.
+fn self_tested(nonce: &str, accepts: bool) -> Answer {
+    let mut response = with(StatusCode::OK, CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let answer = serde_json::to_vec(&SelfTest::answer(nonce, accepts)).unwrap_or_default();
+    *response.body_mut() = Body::from(answer);
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    Answer::new(Outcome::SelfTest, response)
 }
 
 /// Words of ours and a UUID: nothing in it needs escaping.

@@ -120,6 +120,8 @@ pub enum AcceptError {
 pub struct Acceptor {
     queue: mpsc::Sender<Waiting>,
     deadline: Duration,
+    /// Only to look whether the database is there; the writer has its own.
+    store: Store,
 }
 
 #[derive(Debug)]
@@ -157,7 +159,21 @@ impl Acceptor {
         std::thread::Builder::new()
             .name("smshook-accept".to_owned())
             .spawn(write)?;
-        Ok(Self { queue, deadline })
+        Ok(Self {
+            queue,
+            deadline,
+            store: store.clone(),
+        })
+    }
+
+    /// Whether a delivery that came now could be committed in time, as far as can be told without writing.
+    pub async fn ready(&self) -> bool {
+        let takes_more = !self.queue.is_closed() && self.queue.capacity() > 0;
+        takes_more
+            && matches!(
+                tokio::time::timeout(self.deadline, self.store.ready()).await,
+                Ok(Ok(()))
+            )
     }
 
     /// Commits a delivery with all it causes, or says that it may not be committed.

@@ -7,6 +7,7 @@
 mod accept;
 mod awaited;
 mod consent;
+mod diagnose;
 mod links;
 mod observe;
 mod operate;
@@ -22,6 +23,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
+pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
 pub use pauses::PausedAction;

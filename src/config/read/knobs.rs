@@ -80,33 +80,34 @@ impl Knobs {
         })
     }
 
-    /// A base URL with its `{knob}`s filled in: `None` if one is not set, the name of one that cannot stand there.
-    pub(super) fn placed(&self, pattern: &str) -> Result<Option<String>, String> {
+    /// A base URL with its `{knob}`s filled in; `None` if one is not set.
+    pub(super) fn placed(&self, pattern: &str) -> Option<String> {
         let mut text = String::new();
         let mut rest = pattern;
         while let Some((before, after)) = rest.split_once('{') {
             let (name, after) = after.split_once('}').unwrap_or((after, ""));
-            match self.set.get(name) {
-                Some(Setting::Text(value)) => {
-                    text.push_str(before);
-                    text.push_str(value.trim_end_matches('/'));
-                }
-                None if self.open.iter().any(|open| open == name) => return Ok(None),
-                _ => return Err(name.to_owned()),
-            }
+            let Some(Setting::Text(value)) = self.set.get(name) else {
+                return None;
+            };
+            text.push_str(before);
+            text.push_str(value.trim_end_matches('/'));
             rest = after;
         }
         text.push_str(rest);
-        Ok(Some(text))
+        Some(text)
     }
 
     /// What to set so that there is a server to send to.
     pub(super) fn server_help(&self, says: &Connector) -> String {
         let pattern = says.base_url.as_deref().unwrap_or_default();
-        let missing = says.knobs.iter().find(|(name, _)| {
-            pattern.contains(&format!("{{{name}}}")) && !self.set.contains_key(*name)
-        });
-        missing.map_or_else(|| "add `base_url = \"https://…\"`".to_owned(), |(name, knob)| help_of(name, knob))
+        let missing = says
+            .knobs
+            .iter()
+            .find(|(name, _)| pattern.contains(&format!("{{{name}}}")) && !self.set.contains_key(*name));
+        missing.map_or_else(
+            || "add `base_url = \"https://…\"`".to_owned(),
+            |(name, knob)| help_of(name, knob),
+        )
     }
 
     /// Values for templates, secrets left out, null where nothing is set.
@@ -366,7 +367,10 @@ impl Reader<'_> {
         }
         let title = &setter.source.says.title;
         let what = format!("`{name}` does not lead to a host of {title}");
-        let help = format!("its hosts are {}; if that is meant, add `any_host = true`", knob.hosts.join(", "));
+        let help = format!(
+            "its hosts are {}; if that is meant, add `any_host = true`",
+            knob.hosts.join(", ")
+        );
         self.error(at, what, help);
         None
     }
@@ -410,14 +414,28 @@ impl Reader<'_> {
         for (item, word) in says.flows.iter().enumerate() {
             if Flow::from_word(word).is_none() {
                 let spot = root.key("flows").item(item);
-                self.problem(&spot, &format!("there is no flow `{word}`"), "use attach, ticket and notify");
+                self.problem(
+                    &spot,
+                    &format!("there is no flow `{word}`"),
+                    "use attach, ticket and notify",
+                );
+            }
+        }
+        let pattern = says.base_url.as_deref().unwrap_or_default();
+        for name in pattern.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+            let knob = says.knobs.get(name).map(|knob| knob.r#type);
+            if !matches!(knob, Some(KnobType::Label | KnobType::Url)) {
+                let what = format!("`{{{name}}}` is no knob of type `label` or `url`");
+                self.problem(&root.key("base_url"), &what, "a text may not choose the server");
             }
         }
         for (name, knob) in &says.knobs {
             self.knob_definition(&root.key("knobs").key(name), name, knob);
         }
         for (item, auth) in says.auth.iter().enumerate() {
-            self.knob_names(&root.key("auth").item(item).key("when"), says, auth.when.iter());
+            let spot = root.key("auth").item(item);
+            self.auth_definition(&spot, auth);
+            self.knob_names(&spot.key("when"), says, auth.when.iter());
         }
         for (name, variants) in &says.operation {
             self.operation_name(&root.key("operation").key(name), name);
@@ -456,13 +474,25 @@ impl Reader<'_> {
 
     fn knob_definition(&mut self, spot: &Spot, name: &str, knob: &Knob) {
         if ENGINE_KEYS.contains(&name) {
-            self.problem(spot, "every connector action has this key already", "give the knob another name");
+            self.problem(
+                spot,
+                "every connector action has this key already",
+                "give the knob another name",
+            );
         }
         if !knob.choices.is_empty() && knob.r#type != KnobType::Text {
-            self.problem(&spot.key("choices"), "`choices` are for knobs of type `text`", "take them out");
+            self.problem(
+                &spot.key("choices"),
+                "`choices` are for knobs of type `text`",
+                "take them out",
+            );
         }
         if (knob.r#type == KnobType::SecretUrl) == knob.hosts.is_empty() {
-            self.problem(spot, "`hosts` go with the type `secret_url`", "say where such a URL may lead");
+            self.problem(
+                spot,
+                "`hosts` go with the type `secret_url`",
+                "say where such a URL may lead",
+            );
         }
         if knob.account && (knob.r#type.is_secret() || knob.r#type == KnobType::Value) {
             let help = "an account is chosen by what stays the same: use type text, int or bool";
@@ -506,7 +536,12 @@ mod tests {
     fn hosts_are_named_whole_or_by_their_end() {
         assert!(is_host("hooks.example.com", "hooks.example.com"));
         assert!(is_host("*.example.com", "a.b.example.com"));
-        for host in ["example.com", ".example.com", "notexample.com", "example.com.evil.example"] {
+        for host in [
+            "example.com",
+            ".example.com",
+            "notexample.com",
+            "example.com.evil.example",
+        ] {
             assert!(!is_host("*.example.com", host), "{host}");
         }
         assert!(!is_host("hooks.example.com", "x.hooks.example.com"));

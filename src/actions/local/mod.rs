@@ -1,11 +1,21 @@
-//! Requests of the operator's own to a service of ours: `smshook send` and `smshook healthcheck`.
+//! Requests of the operator's own to a service of ours: `smshook send`, `smshook healthcheck` and `smshook doctor`.
 //!
 //! The guard that keeps actions out of private networks does not apply: the address comes from the command line or the
 //! configuration, never from a message. Nothing that runs jobs may call this.
 
+mod connect;
+mod trouble;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+pub use connect::connect;
+pub use trouble::{LocalError, TlsTrouble, Trouble};
+
+use trouble::Unresolved;
 
 /// A service on this machine answers within its accept deadline, which is seconds at most.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,21 +27,22 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 pub struct LocalAnswer {
     /// Its status.
     pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// Its body, what is not UTF-8 replaced.
     pub body: String,
 }
 
-/// Why there is no answer; says what happened, not where.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LocalError(String);
+/// The system's resolver, whose failures can be told from others.
+struct System;
 
-impl From<reqwest::Error> for LocalError {
-    /// Keeps the innermost error: those around it only repeat the URL.
-    fn from(error: reqwest::Error) -> Self {
-        let outermost: &(dyn std::error::Error + 'static) = &error;
-        let innermost = std::iter::successors(Some(outermost), |error| error.source()).last();
-        Self(innermost.map(ToString::to_string).unwrap_or_default())
+impl Resolve for System {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let found: Vec<_> = found.map_err(|error| Unresolved(error.to_string()))?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 
@@ -52,6 +63,7 @@ async fn send(method: Method, url: &str, headers: HeaderMap, body: Option<String
         None => request,
     };
     let mut response = request.send().await?;
+    let headers = std::mem::take(response.headers_mut());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -63,20 +75,26 @@ async fn send(method: Method, url: &str, headers: HeaderMap, body: Option<String
     let body = String::from_utf8_lossy(&body).into_owned();
     Ok(LocalAnswer {
         status: response.status(),
+        headers,
         body,
     })
 }
 
 fn client() -> Result<reqwest::Client, reqwest::Error> {
-    // reqwest panics without a provider; an error here only means that somebody else has set one.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was installed before");
-    }
+    ensure_tls_provider();
     reqwest::Client::builder()
         .timeout(PATIENCE)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
+        .dns_resolver(Arc::new(System))
         .build()
+}
+
+/// reqwest panics without a provider; an error here only means that somebody else has set one.
+fn ensure_tls_provider() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
 }
 
 #[cfg(test)]
