@@ -39,7 +39,11 @@ impl ActionSpec {
             Effect::Reply(_) => json!({ "reference": null }),
             Effect::Log(_) => json!({ "line": null }),
             Effect::Email(_) => json!({ "message_id": null }),
-            Effect::Http(spec) => spec.capture.iter().map(|(name, _)| (name.clone(), Value::Null)).collect(),
+            Effect::Http(spec) => spec
+                .capture
+                .iter()
+                .map(|(name, _)| (name.clone(), Value::Null))
+                .collect(),
             Effect::Connector(spec) => spec.empty_result(),
         }
     }

@@ -9,13 +9,12 @@ mod file;
 mod tests;
 
 pub use file::{
-    Auth, AuthKind, Connector, EffectWord, ErrorRule, HeaderWait, Knob, KnobType, Lookup, MeaningWord, Operation,
-    OneOrMany, PointerWait, Rate, Statuses, TokenRequest, UnitWord, UnknownWord, Wait, WhenValue,
+    Auth, AuthKind, Connector, EffectWord, ErrorRule, HeaderWait, Knob, KnobType, Lookup, MeaningWord, OneOrMany,
+    Operation, PointerWait, Rate, Statuses, TokenRequest, UnitWord, UnknownWord, Wait, WhenValue,
 };
 
 /// The built-in connector files by name, as they are in `connectors/`. One line for each.
-const BUILTIN: &[(&str, &str)] = &[
-];
+const BUILTIN: &[(&str, &str)] = &[];
 
 /// The text of a built-in connector's file.
 pub fn builtin(name: &str) -> Option<&'static str> {

@@ -5,7 +5,9 @@ use super::*;
 const MINIMAL: &str = "name = \"x\"\ntitle = \"X\"\nflows = [\"notify\"]\n";
 
 fn mistake(text: &str) -> String {
-    Connector::from_toml(&format!("{MINIMAL}{text}")).unwrap_err().to_string()
+    Connector::from_toml(&format!("{MINIMAL}{text}"))
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -14,7 +16,10 @@ fn every_built_in_file_is_read_and_has_the_name_it_is_known_by() {
         let text = builtin(name).unwrap();
         let connector = Connector::from_toml(text).unwrap_or_else(|error| panic!("connectors/{name}.toml: {error}"));
         assert_eq!(connector.name, name);
-        assert!(!connector.sources.is_empty(), "connectors/{name}.toml says where its facts come from");
+        assert!(
+            !connector.sources.is_empty(),
+            "connectors/{name}.toml says where its facts come from"
+        );
     }
 }
 
@@ -27,7 +32,10 @@ fn an_operation_is_one_table_or_a_list_of_variants() {
                 [[operation.notify.reconcile]]\npath = \"/c\"\n[[operation.notify.reconcile]]\npath = \"/d\"";
     let many = Connector::from_toml(&format!("{MINIMAL}{many}")).unwrap();
     let variants: Vec<_> = many.operation["notify"].iter().collect();
-    assert_eq!(variants.iter().map(|(item, _)| *item).collect::<Vec<_>>(), [Some(0), Some(1)]);
+    assert_eq!(
+        variants.iter().map(|(item, _)| *item).collect::<Vec<_>>(),
+        [Some(0), Some(1)]
+    );
     assert_eq!(variants[0].1.when["y"], WhenValue::Is("z".to_owned()));
     assert_eq!(variants[1].1.reconcile.as_ref().unwrap().iter().count(), 2);
 }

@@ -49,7 +49,10 @@ impl Reader<'_> {
             for (name, place, typed) in ready {
                 let is_whole = !typed.after.iter().any(|name| broken.contains(name));
                 let names = Rc::new(names(&typed.after, &specs));
-                match is_whole.then(|| self.action(name.clone(), &place, typed, &own, &names)).flatten() {
+                match is_whole
+                    .then(|| self.action(name.clone(), &place, typed, &own, &names))
+                    .flatten()
+                {
                     Some(spec) => drop(specs.insert(name, spec)),
                     None => broken.push(name),
                 }
@@ -172,13 +175,7 @@ impl Reader<'_> {
         policy
     }
 
-    fn effect(
-        &mut self,
-        place: &Place,
-        typed: file::Action,
-        own: &OwnConnectors,
-        names: &Rc<Names>,
-    ) -> Option<Effect> {
+    fn effect(&mut self, place: &Place, typed: file::Action, own: &OwnConnectors, names: &Rc<Names>) -> Option<Effect> {
         let given = [
             typed.reply.is_some(),
             typed.http.is_some(),
@@ -261,11 +258,15 @@ fn names(after: &[String], specs: &BTreeMap<String, ActionSpec>) -> Names {
     }
     let results = |fill: &dyn Fn(Value) -> Value| -> Value {
         let specs = after.iter().filter_map(|name| specs.get(name));
-        specs.map(|spec| (spec.name.clone(), fill(spec.empty_result()))).collect()
+        specs
+            .map(|spec| (spec.name.clone(), fill(spec.empty_result())))
+            .collect()
     };
     Names {
         all: names.all.with("results", results(&made_up)),
-        sparse: names.sparse.map(|sparse| sparse.with("results", results(&|empty| empty))),
+        sparse: names
+            .sparse
+            .map(|sparse| sparse.with("results", results(&|empty| empty))),
         must_be_complete: names.must_be_complete,
     }
 }
@@ -273,7 +274,10 @@ fn names(after: &[String], specs: &BTreeMap<String, ActionSpec>) -> Names {
 /// A result whose members all have a value.
 fn made_up(empty: Value) -> Value {
     match empty {
-        Value::Object(members) => members.into_iter().map(|(name, value)| (name, made_up(value))).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, made_up(value)))
+            .collect(),
         _ => json!("1"),
     }
 }

@@ -93,7 +93,11 @@ impl Reader<'_> {
         filled
             .map_err(|name| {
                 let what = format!("`{name}` is not set whenever this is used, or there is no such knob");
-                self.problem(spot, &what, "use `{{ knob.… }}` and `{{ secret.… }}` of what stands in `when`");
+                self.problem(
+                    spot,
+                    &what,
+                    "use `{{ knob.… }}` and `{{ secret.… }}` of what stands in `when`",
+                );
             })
             .ok()
     }
@@ -104,8 +108,13 @@ impl Reader<'_> {
             return None;
         };
         let secrets = making.knobs.named_secrets();
-        let made_up: Value = secrets.iter().map(|(name, _)| (name.clone(), json!("secret"))).collect();
-        let knobs = making.knobs.sampled(&making.source.says, &Context::new(json!({})), false);
+        let made_up: Value = secrets
+            .iter()
+            .map(|(name, _)| (name.clone(), json!("secret")))
+            .collect();
+        let knobs = making
+            .knobs
+            .sampled(&making.source.says, &Context::new(json!({})), false);
         let names = Names {
             all: Context::new(json!({ "knob": knobs, "secret": made_up })),
             sparse: None,

@@ -126,7 +126,11 @@ impl Reader<'_> {
             return says.filter(|_| whole).map(|says| Rc::new(Source { says, at }));
         };
         let Some(file) = file.get_ref().as_str().map(str::to_owned) else {
-            self.error(&file_place, "expected the path of a connector file", "write it in quotes");
+            self.error(
+                &file_place,
+                "expected the path of a connector file",
+                "write it in quotes",
+            );
             return None;
         };
         if let Some(other) = self.document.keys(place).iter().find(|key| *key != "file") {
@@ -158,7 +162,11 @@ impl Reader<'_> {
                 let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
                 let line = before.matches('\n').count() + 1;
                 let what = format!("the connector file `{file}`, line {line}: {}", first_line(&error));
-                self.error(place, what, "the keys of a connector file are those of the built-in ones");
+                self.error(
+                    place,
+                    what,
+                    "the keys of a connector file are those of the built-in ones",
+                );
                 None
             }
         }
@@ -183,12 +191,7 @@ impl Reader<'_> {
     }
 
     /// A connector action: `place` is its `connector`, `names` what its templates may use.
-    pub(super) fn connector(
-        &mut self,
-        place: &Place,
-        own: &OwnConnectors,
-        names: &Rc<Names>,
-    ) -> Option<ConnectorSpec> {
+    pub(super) fn connector(&mut self, place: &Place, own: &OwnConnectors, names: &Rc<Names>) -> Option<ConnectorSpec> {
         let (keys, whole) = self.fill::<file::Connector>(place);
         let named = keys.as_ref().map(|keys| keys.r#use.clone());
         let source = named.and_then(|name| self.connector_source(&place.key("use"), &name, own));
@@ -288,7 +291,11 @@ impl Reader<'_> {
     /// Whether contacts are created; `None` if an operation that is needed is not there.
     fn create_contact(&mut self, making: &Making<'_>, flow: Flow, chosen: &Chosen<'_>) -> Option<bool> {
         let name = &making.source.says.name;
-        let missing: Vec<_> = flow.needs().iter().filter(|needed| !chosen.contains_key(needed)).collect();
+        let missing: Vec<_> = flow
+            .needs()
+            .iter()
+            .filter(|needed| !chosen.contains_key(needed))
+            .collect();
         if !missing.is_empty() {
             let missing: Vec<_> = missing.into_iter().map(|name| format!("`{name}`")).collect();
             let what = format!(
@@ -303,7 +310,11 @@ impl Reader<'_> {
         let can = chosen.contains_key(&OperationName::CreateContact);
         if making.keys.create_contact == Some(true) && !can {
             let what = format!("`{name}` cannot create contacts: it lacks `create_contact`");
-            self.error(&making.place.key("create_contact"), what, "take it out, or write `false`");
+            self.error(
+                &making.place.key("create_contact"),
+                what,
+                "take it out, or write `false`",
+            );
             return None;
         }
         Some(can && making.keys.create_contact != Some(false))
@@ -365,7 +376,11 @@ impl Reader<'_> {
         let hits = self.hits(spot, &parts);
         let effect = self.effect_class(spot, name, says);
         if needs_id(name) && says.id.is_none() {
-            self.problem(spot, "this operation does not say where its `id` is", "add `id = \"/id\"`");
+            self.problem(
+                spot,
+                "this operation does not say where its `id` is",
+                "add `id = \"/id\"`",
+            );
         }
         let settle = match (&making.keys.settle, &says.settle) {
             (Some(typed), _) => self.duration(&making.place.key("settle"), Some(typed), SETTLE),
@@ -418,7 +433,11 @@ impl Reader<'_> {
             (Some(EffectWord::AtMostOnce), _) => Some(EffectClass::AtMostOnce),
             (None, _) => {
                 let help = "add `effect`: read, keyed, unique, reconcilable or at_most_once";
-                self.problem(&spot, &format!("`{name}` does not say what doing it twice comes to"), help);
+                self.problem(
+                    &spot,
+                    &format!("`{name}` does not say what doing it twice comes to"),
+                    help,
+                );
                 None
             }
         }
@@ -539,16 +558,28 @@ impl Reader<'_> {
                     Some((url, origin.clone(), Some(secret.clone())))
                 }
                 _ if making.source.says.knobs.contains_key(knob) => {
-                    self.error(making.place, format!("`{knob}` is missing"), format!("add `{knob} = {{ env = \"NAME\" }}`"));
+                    self.error(
+                        making.place,
+                        format!("`{knob}` is missing"),
+                        format!("add `{knob} = {{ env = \"NAME\" }}`"),
+                    );
                     None
                 }
                 _ => {
-                    self.problem(&spot.key("secret_url"), &format!("there is no knob `{knob}`"), "name one of type `secret_url`");
+                    self.problem(
+                        &spot.key("secret_url"),
+                        &format!("there is no knob `{knob}`"),
+                        "name one of type `secret_url`",
+                    );
                     None
                 }
             },
             _ => {
-                self.problem(spot, "where does this request go?", "give it one of `path` and `secret_url`");
+                self.problem(
+                    spot,
+                    "where does this request go?",
+                    "give it one of `path` and `secret_url`",
+                );
                 None
             }
         }
@@ -589,14 +620,21 @@ impl Reader<'_> {
             let spot = spot.key("where").key(pointer);
             self.pointer(&spot, pointer);
             let compiled = Tree::compile(&super::http::json(value.clone()));
-            filter.extend(self.tried(&spot, compiled, Tree::check).map(|tree| (pointer.clone(), tree)));
+            filter.extend(
+                self.tried(&spot, compiled, Tree::check)
+                    .map(|tree| (pointer.clone(), tree)),
+            );
         }
         Hits {
             items: parts.items.map(str::to_owned),
             id: parts.id.map(str::to_owned),
             phones: parts.phones.to_vec(),
             newest: parts.newest.map(str::to_owned),
-            keep: parts.keep.iter().map(|(name, pointer)| (name.clone(), pointer.clone())).collect(),
+            keep: parts
+                .keep
+                .iter()
+                .map(|(name, pointer)| (name.clone(), pointer.clone()))
+                .collect(),
             filter,
         }
     }
@@ -604,7 +642,11 @@ impl Reader<'_> {
     pub(super) fn file_duration(&mut self, spot: &Spot, text: &str) -> Option<Duration> {
         let duration = quantity::duration(text);
         if duration.is_none() {
-            self.problem(spot, &format!("`{text}` is not a duration above zero"), "write it as \"2s\" or \"2h\"");
+            self.problem(
+                spot,
+                &format!("`{text}` is not a duration above zero"),
+                "write it as \"2s\" or \"2h\"",
+            );
         }
         duration
     }
@@ -664,7 +706,11 @@ impl Reader<'_> {
             let after = after.and_then(|text| self.file_duration(&spot.key("after"), text));
             rules.push(ErrorRule {
                 status: StatusSet::of(rule.status.clone()),
-                operations: rule.operations.iter().filter_map(|word| OperationName::from_word(word)).collect(),
+                operations: rule
+                    .operations
+                    .iter()
+                    .filter_map(|word| OperationName::from_word(word))
+                    .collect(),
                 equals: rule.pointer.clone().map(|pointer| (pointer, rule.equals.clone())),
                 contains: rule.contains.clone(),
                 means: rule.means.into(),
@@ -773,14 +819,20 @@ fn names(making: &Making<'_>, members: &Members) -> Names {
         .with("ticket", given(&members.ticket))
         .with("previous", given(&members.ticket))
         .with("thread", given(&members.thread))
-        .with("phone", json!({ "e164": "+14155550100", "digits": "14155550100", "national": "4155550100" }))
+        .with(
+            "phone",
+            json!({ "e164": "+14155550100", "digits": "14155550100", "national": "4155550100" }),
+        )
         .with("key", json!("smshook-018d5f5e000070008000000000000000-1-create_ticket"))
         .with("marker", json!("abcdefghijklmnopqrstuvwxyz"))
         .with("today", json!("2026-01-31"))
         .with("page", json!("2"))
         .with("found", json!(["1", "2"]));
     let sparse = sparse_sample()
-        .with("knob", making.knobs.sampled(&making.source.says, &sparse_sample(), false))
+        .with(
+            "knob",
+            making.knobs.sampled(&making.source.says, &sparse_sample(), false),
+        )
         .with("contact", missing(&members.contact))
         .with("ticket", missing(&members.ticket))
         .with("previous", missing(&members.ticket))
@@ -804,7 +856,10 @@ fn account(making: &Making<'_>, chosen: &Chosen<'_>) -> String {
     if chosen.values().any(|(_, operation)| operation.path.is_some()) {
         parts.extend(making.base.as_ref().map(|(base, _)| base.clone()));
     }
-    for knob in chosen.values().filter_map(|(_, operation)| operation.secret_url.as_deref()) {
+    for knob in chosen
+        .values()
+        .filter_map(|(_, operation)| operation.secret_url.as_deref())
+    {
         if let Some(Setting::SecretUrl(secret, _)) = making.knobs.get(knob) {
             let hashed = hex::encode(Sha256::digest(secret.expose_secret()));
             if !parts.contains(&hashed) {

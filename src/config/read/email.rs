@@ -69,7 +69,11 @@ impl Reader<'_> {
             self.error(&place.key("host"), "this is not the name of a server", help);
         }
         if typed.port == Some(0) {
-            self.error(&place.key("port"), "a server has no port 0", "leave it out for the default");
+            self.error(
+                &place.key("port"),
+                "a server has no port 0",
+                "leave it out for the default",
+            );
         }
         let is_near = host.is_some_and(|host| match host {
             Host::Domain(name) => private_address(&Host::Domain(name.as_str())).is_some(),
@@ -174,7 +178,12 @@ mod tests {
 
     #[test]
     fn addresses_have_one_at_sign_and_nothing_that_could_start_a_header() {
-        for address in ["a@example.com", "SMS <sms@example.com>", "a.b+c@sub.example.com", "ä@localhost"] {
+        for address in [
+            "a@example.com",
+            "SMS <sms@example.com>",
+            "a.b+c@sub.example.com",
+            "ä@localhost",
+        ] {
             assert!(is_address(address), "{address}");
         }
         for other in [

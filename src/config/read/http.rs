@@ -275,7 +275,9 @@ impl Reader<'_> {
         let checked = compiled.and_then(|template| check(&template, &names.all).map(|()| template));
         match checked {
             Ok(template) => match names.sparse.as_ref().map(|sparse| check(&template, sparse)) {
-                Some(Err(error)) => self.fails_sparsely(spot, &error, names.must_be_complete).then_some(template),
+                Some(Err(error)) => self
+                    .fails_sparsely(spot, &error, names.must_be_complete)
+                    .then_some(template),
                 _ => Some(template),
             },
             Err(error) => {

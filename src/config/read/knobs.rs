@@ -103,10 +103,14 @@ impl Knobs {
     /// What to set so that there is a server to send to.
     pub(super) fn server_help(&self, says: &Connector) -> String {
         let pattern = says.base_url.as_deref().unwrap_or_default();
-        let missing = says.knobs.iter().find(|(name, _)| {
-            pattern.contains(&format!("{{{name}}}")) && !self.set.contains_key(*name)
-        });
-        missing.map_or_else(|| "add `base_url = \"https://…\"`".to_owned(), |(name, knob)| help_of(name, knob))
+        let missing = says
+            .knobs
+            .iter()
+            .find(|(name, _)| pattern.contains(&format!("{{{name}}}")) && !self.set.contains_key(*name));
+        missing.map_or_else(
+            || "add `base_url = \"https://…\"`".to_owned(),
+            |(name, knob)| help_of(name, knob),
+        )
     }
 
     /// Values for templates, secrets left out, null where nothing is set.
@@ -366,7 +370,10 @@ impl Reader<'_> {
         }
         let title = &setter.source.says.title;
         let what = format!("`{name}` does not lead to a host of {title}");
-        let help = format!("its hosts are {}; if that is meant, add `any_host = true`", knob.hosts.join(", "));
+        let help = format!(
+            "its hosts are {}; if that is meant, add `any_host = true`",
+            knob.hosts.join(", ")
+        );
         self.error(at, what, help);
         None
     }
@@ -410,7 +417,11 @@ impl Reader<'_> {
         for (item, word) in says.flows.iter().enumerate() {
             if Flow::from_word(word).is_none() {
                 let spot = root.key("flows").item(item);
-                self.problem(&spot, &format!("there is no flow `{word}`"), "use attach, ticket and notify");
+                self.problem(
+                    &spot,
+                    &format!("there is no flow `{word}`"),
+                    "use attach, ticket and notify",
+                );
             }
         }
         for (name, knob) in &says.knobs {
@@ -456,13 +467,25 @@ impl Reader<'_> {
 
     fn knob_definition(&mut self, spot: &Spot, name: &str, knob: &Knob) {
         if ENGINE_KEYS.contains(&name) {
-            self.problem(spot, "every connector action has this key already", "give the knob another name");
+            self.problem(
+                spot,
+                "every connector action has this key already",
+                "give the knob another name",
+            );
         }
         if !knob.choices.is_empty() && knob.r#type != KnobType::Text {
-            self.problem(&spot.key("choices"), "`choices` are for knobs of type `text`", "take them out");
+            self.problem(
+                &spot.key("choices"),
+                "`choices` are for knobs of type `text`",
+                "take them out",
+            );
         }
         if (knob.r#type == KnobType::SecretUrl) == knob.hosts.is_empty() {
-            self.problem(spot, "`hosts` go with the type `secret_url`", "say where such a URL may lead");
+            self.problem(
+                spot,
+                "`hosts` go with the type `secret_url`",
+                "say where such a URL may lead",
+            );
         }
         if knob.account && (knob.r#type.is_secret() || knob.r#type == KnobType::Value) {
             let help = "an account is chosen by what stays the same: use type text, int or bool";
@@ -506,7 +529,12 @@ mod tests {
     fn hosts_are_named_whole_or_by_their_end() {
         assert!(is_host("hooks.example.com", "hooks.example.com"));
         assert!(is_host("*.example.com", "a.b.example.com"));
-        for host in ["example.com", ".example.com", "notexample.com", "example.com.evil.example"] {
+        for host in [
+            "example.com",
+            ".example.com",
+            "notexample.com",
+            "example.com.evil.example",
+        ] {
             assert!(!is_host("*.example.com", host), "{host}");
         }
         assert!(!is_host("hooks.example.com", "x.hooks.example.com"));

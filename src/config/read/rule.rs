@@ -51,14 +51,18 @@ impl Reader<'_> {
     /// An action that waits for another must be ordered together with it, or it waits for nothing.
     fn check_after(&mut self, place: &Place, rule: &Rule, earlier: &[Rule], actions: &BTreeMap<String, ActionSpec>) {
         for (item, name) in rule.actions.iter().enumerate() {
-            let after = actions.get(name).map(|action| action.after.as_slice()).unwrap_or_default();
+            let after = actions
+                .get(name)
+                .map(|action| action.after.as_slice())
+                .unwrap_or_default();
             for other in after {
                 let continued = earlier.iter().filter(|earlier| earlier.continues);
                 if rule.actions.contains(other) || continued.flat_map(|rule| &rule.actions).any(|name| name == other) {
                     continue;
                 }
                 let what = format!("`{name}` uses the result of `{other}`, which nothing orders with it");
-                let help = format!("add `{other}` to this rule's `actions`, or to an earlier rule with `continue = true`");
+                let help =
+                    format!("add `{other}` to this rule's `actions`, or to an earlier rule with `continue = true`");
                 self.warn(&place.item(item), what, help);
             }
         }

@@ -46,7 +46,10 @@ fn told(keys: &str, what: &str) -> String {
 #[test]
 fn an_action_has_the_operations_of_its_flow_with_the_account_in_them() {
     let spec = spec(KEYS);
-    assert_eq!((spec.connector.as_str(), spec.title.as_str(), spec.flow), ("desk", "Desk", Flow::Ticket));
+    assert_eq!(
+        (spec.connector.as_str(), spec.title.as_str(), spec.flow),
+        ("desk", "Desk", Flow::Ticket)
+    );
     let names: Vec<_> = spec.operations.keys().map(|name| name.as_str()).collect();
     assert_eq!(
         names,
@@ -67,13 +70,19 @@ fn an_action_has_the_operations_of_its_flow_with_the_account_in_them() {
     assert!(create.request.is_operation && create.request.secret_url.is_none());
     assert_eq!(create.request.max_response_bytes, 1 << 20);
     assert_eq!(create.effect, EffectClass::Keyed(Duration::from_hours(2)));
-    assert_eq!((create.settle, create.on_unknown), (Duration::from_secs(2), OnUnknown::Resend));
+    assert_eq!(
+        (create.settle, create.on_unknown),
+        (Duration::from_secs(2), OnUnknown::Resend)
+    );
     assert!(create.request.success.contains(201) && !create.request.success.contains(200));
     assert_eq!(create.reconcile.len(), 2);
     assert_eq!(create.reconcile[0].next.as_deref(), Some("/next"));
     assert_eq!(create.reconcile[1].contains[0].0, "/external");
     let contact = &spec.operations[&OperationName::CreateContact];
-    assert_eq!((contact.settle, contact.on_unknown), (Duration::from_secs(5), OnUnknown::Hold));
+    assert_eq!(
+        (contact.settle, contact.on_unknown),
+        (Duration::from_secs(5), OnUnknown::Hold)
+    );
     assert_eq!(contact.effect, EffectClass::Reconcilable);
     assert!(spec.operations[&OperationName::AppendToTicket].reopens);
     assert_eq!(spec.contact_members, ["id", "name"]);
@@ -104,7 +113,10 @@ fn secret_headers(request: &HttpSpec) -> Vec<String> {
 fn the_first_way_to_sign_in_for_which_everything_is_set_is_used() {
     let header = spec(KEYS);
     let find = OperationName::FindContact;
-    assert_eq!(secret_headers(&header.operations[&find].request), ["x-api-token: Token value-of-SECRET"]);
+    assert_eq!(
+        secret_headers(&header.operations[&find].request),
+        ["x-api-token: Token value-of-SECRET"]
+    );
     let lookup = &header.operations[&OperationName::CreateTicket].reconcile[0].request;
     assert_eq!(secret_headers(lookup), ["x-api-token: Token value-of-SECRET"]);
     let basic = spec(&format!("{KEYS}, email = \"a@b.example\""));
@@ -113,15 +125,27 @@ fn the_first_way_to_sign_in_for_which_everything_is_set_is_used() {
         secret_headers(&basic.operations[&find].request),
         ["authorization: Basic YUBiLmV4YW1wbGUvdG9rZW46dmFsdWUtb2YtU0VDUkVU"]
     );
-    let known: Vec<_> = basic.secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect();
-    assert_eq!(known, ["value-of-SECRET", "YUBiLmV4YW1wbGUvdG9rZW46dmFsdWUtb2YtU0VDUkVU"]);
+    let known: Vec<_> = basic
+        .secrets
+        .iter()
+        .map(|secret| secret.expose_secret().to_owned())
+        .collect();
+    assert_eq!(
+        known,
+        ["value-of-SECRET", "YUBiLmV4YW1wbGUvdG9rZW46dmFsdWUtb2YtU0VDUkVU"]
+    );
     let token = spec("use = \"desk\", subdomain = \"acme\", client_id = \"x\", client_secret = { env = \"SECRET\" }");
     assert!(secret_headers(&token.operations[&find].request).is_empty());
     let token = token.token.unwrap();
     assert_eq!(token.request.url.source(), "https://acme.desk.example/api/oauth/tokens");
-    assert_eq!((token.access_token.as_str(), token.prefix.as_str()), ("/access_token", "Bearer "));
+    assert_eq!(
+        (token.access_token.as_str(), token.prefix.as_str()),
+        ("/access_token", "Bearer ")
+    );
     let names = Context::new(serde_json::json!({ "knob": { "client_id": "x" }, "secret": { "client_secret": "y" } }));
-    let BodySpec::Json(body) = &token.request.body else { panic!("a JSON body") };
+    let BodySpec::Json(body) = &token.request.body else {
+        panic!("a JSON body")
+    };
     assert_eq!(body.render(&names).unwrap()["client_secret"], "y");
     told(
         "use = \"desk\", subdomain = \"acme\"",
@@ -146,7 +170,9 @@ fn headers_of_the_file_are_on_every_request_unless_it_has_its_own() {
 
 #[test]
 fn knobs_choose_the_variant_of_an_operation_and_fill_templates() {
-    let unique = spec(&format!("{KEYS}, unique_property = \"sms\", properties = {{ lead = \"{{{{ text }}}}\" }}"));
+    let unique = spec(&format!(
+        "{KEYS}, unique_property = \"sms\", properties = {{ lead = \"{{{{ text }}}}\" }}"
+    ));
     let create = &unique.operations[&OperationName::CreateContact];
     assert_eq!(create.effect, EffectClass::Unique);
     let rendered: BTreeMap<_, _> = unique
@@ -173,7 +199,10 @@ fn the_users_word_goes_before_the_files() {
     assert_eq!((spec.flow, spec.create_contact), (Flow::Attach, false));
     assert_eq!((spec.several, spec.closed), (Several::Fail, Closed::New));
     let create = &spec.operations[&OperationName::CreateContact];
-    assert_eq!((create.on_unknown, create.settle), (OnUnknown::Skip, Duration::from_secs(9)));
+    assert_eq!(
+        (create.on_unknown, create.settle),
+        (OnUnknown::Skip, Duration::from_secs(9))
+    );
     assert_eq!(spec.rate.unwrap().per, Duration::from_secs(1));
     assert_eq!(spec.ticket_members, ["id"]);
 }
@@ -181,10 +210,20 @@ fn the_users_word_goes_before_the_files() {
 #[test]
 fn another_server_is_under_the_rules_of_every_url() {
     told(&format!("{KEYS}, base_url = \"http://127.0.0.1:9\""), "plain http://");
-    told(&format!("{KEYS}, base_url = \"https://127.0.0.1:9\""), "private network");
-    told(&format!("{KEYS}, base_url = \"https://x.example/{{{{ text }}}}\""), "not the plain URL");
-    told(&format!("{KEYS}, base_url = \"https://{{{{ text }}}}/\""), "may not choose the server");
-    let local = format!("{KEYS}, base_url = \"http://127.0.0.1:9/x/\", allow_http = true, allow_private = [\"127.0.0.0/8\"]");
+    told(
+        &format!("{KEYS}, base_url = \"https://127.0.0.1:9\""),
+        "private network",
+    );
+    told(
+        &format!("{KEYS}, base_url = \"https://x.example/{{{{ text }}}}\""),
+        "not the plain URL",
+    );
+    told(
+        &format!("{KEYS}, base_url = \"https://{{{{ text }}}}/\""),
+        "may not choose the server",
+    );
+    let local =
+        format!("{KEYS}, base_url = \"http://127.0.0.1:9/x/\", allow_http = true, allow_private = [\"127.0.0.0/8\"]");
     let spec = spec(&local);
     let request = &spec.operations[&OperationName::Probe].request;
     assert_eq!(request.url.source(), "http://127.0.0.1:9/x/me");
@@ -219,7 +258,10 @@ fn a_webhook_is_a_secret_that_leads_to_known_hosts_only() {
         let said = refused(&configuration(&url(wrong)));
         assert!(!said.contains("/T0") && !said.contains("evil.example"), "{said}");
     }
-    let said = told(&url("https://evil.example/T0"), "`webhook` does not lead to a host of Desk");
+    let said = told(
+        &url("https://evil.example/T0"),
+        "`webhook` does not lead to a host of Desk",
+    );
     assert!(said.contains("hooks.desk.example, *.cloud.example"), "{said}");
     spec(&format!("{}, any_host = true", url("https://evil.example/T0")));
     spec(&format!(
@@ -253,8 +295,14 @@ fn a_wrong_key_is_shown_where_it_stands() {
     assert!(said.contains("did you mean `subdomain`?"), "{said}");
     let carets = said.lines().find(|line| line.contains('^')).unwrap();
     assert_eq!(carets.matches('^').count(), "subdomian".len(), "{said}");
-    let said = told("use = \"desk\", token = { env = \"SECRET\" }", "`desk` needs `subdomain`");
-    assert!(said.contains("what stands before .desk.example in your address"), "{said}");
+    let said = told(
+        "use = \"desk\", token = { env = \"SECRET\" }",
+        "`desk` needs `subdomain`",
+    );
+    assert!(
+        said.contains("what stands before .desk.example in your address"),
+        "{said}"
+    );
     assert!(said.contains("config.toml:7:13\n"), "{said}");
     let said = told(
         "use = \"desk\", token = { env = \"SECRET\" }, subdomain = \"acme.desk.example\"",
@@ -262,17 +310,26 @@ fn a_wrong_key_is_shown_where_it_stands() {
     );
     assert!(said.contains("config.toml:7:70\n"), "{said}");
     told(&format!("{KEYS}, queue = \"suport\""), "did you mean `support`?");
-    told(&format!("{KEYS}, group = \"x\""), "expected a whole number, found a string");
-    told(&format!("{KEYS}, private = 1"), "expected true or false, found an integer");
+    told(
+        &format!("{KEYS}, group = \"x\""),
+        "expected a whole number, found a string",
+    );
+    told(
+        &format!("{KEYS}, private = 1"),
+        "expected true or false, found an integer",
+    );
     told(&format!("{KEYS}, flow = \"call\""), "it has: ticket, attach, notify");
     told(&format!("{KEYS}, several = \"all\""), "unknown variant");
-    told(&format!("{KEYS}, subject = \"{{{{ contact.id }}}}\""), "`contact` is undefined");
-    let said = told(&format!("{KEYS}, tags = [\"a\", \"{{{{ tetx }}}}\"]"), "`tetx` is undefined");
-    assert!(said.contains("config.toml:7:83\n"), "{said}");
     told(
-        "use = \"dsek\", subdomain = \"acme\"",
-        "did you mean `desk`?",
+        &format!("{KEYS}, subject = \"{{{{ contact.id }}}}\""),
+        "`contact` is undefined",
     );
+    let said = told(
+        &format!("{KEYS}, tags = [\"a\", \"{{{{ tetx }}}}\"]"),
+        "`tetx` is undefined",
+    );
+    assert!(said.contains("config.toml:7:83\n"), "{said}");
+    told("use = \"dsek\", subdomain = \"acme\"", "did you mean `desk`?");
 }
 
 #[test]
@@ -284,11 +341,17 @@ fn a_flow_needs_its_operations() {
         toml::to_string(&table).unwrap()
     };
     let said = refused(&without("create_ticket", KEYS));
-    assert!(said.contains("cannot do the flow `ticket` with these keys: it lacks `create_ticket`"), "{said}");
+    assert!(
+        said.contains("cannot do the flow `ticket` with these keys: it lacks `create_ticket`"),
+        "{said}"
+    );
     assert!(!loaded(&without("create_contact", KEYS)).config.actions.is_empty());
     let said = refused(&without("create_contact", &format!("{KEYS}, create_contact = true")));
     assert!(said.contains("`desk` cannot create contacts"), "{said}");
-    told(&format!("{KEYS}, flow = \"notify\", queue = \"sales\""), "it lacks `notify`");
+    told(
+        &format!("{KEYS}, flow = \"notify\", queue = \"sales\""),
+        "it lacks `notify`",
+    );
 }
 
 #[test]
@@ -296,13 +359,24 @@ fn accounts_are_told_apart_by_where_they_are() {
     let account = |keys: &str| spec(keys).account;
     let acme = account(KEYS);
     assert_eq!(acme.len(), 64);
-    assert_eq!(acme, account(&KEYS.replace("SECRET", "SMS_API_TOKEN")), "a token is rotated");
+    assert_eq!(
+        acme,
+        account(&KEYS.replace("SECRET", "SMS_API_TOKEN")),
+        "a token is rotated"
+    );
     assert_eq!(acme, account(&format!("{KEYS}, flow = \"attach\"")));
     assert_ne!(acme, account(&KEYS.replace("acme", "other")));
     assert_ne!(acme, account(&format!("{KEYS}, queue = \"sales\"")));
     assert_ne!(acme, account(&format!("{KEYS}, base_url = \"https://proxy.example\"")));
-    let hook = |url: &str| account(&format!("use = \"desk\", flow = \"notify\", subdomain = \"acme\", webhook = \"{url}\""));
-    assert_ne!(hook("https://hooks.desk.example/a"), hook("https://hooks.desk.example/b"));
+    let hook = |url: &str| {
+        account(&format!(
+            "use = \"desk\", flow = \"notify\", subdomain = \"acme\", webhook = \"{url}\""
+        ))
+    };
+    assert_ne!(
+        hook("https://hooks.desk.example/a"),
+        hook("https://hooks.desk.example/b")
+    );
 }
 
 /// A desk with `from` replaced by `to`, in a file beside the configuration.
@@ -326,11 +400,31 @@ fn line_of(text: &str) -> usize {
 #[test]
 fn a_mistake_in_a_file_is_told_with_its_line_where_the_file_is_used() {
     let cases = [
-        ("{{ previous.number }}", "{{ previous.nummer }}", "`previous.nummer` is undefined"),
-        ("{{ phone.national }}", "{{ phone.local }}", "`phone.local` is undefined"),
-        ("{{ knob.subject }}", "{{ knob.subjekt }}", "`knob.subjekt` is undefined"),
-        ("/tickets/{{ ticket.id }}\"", "/tickets/{{ ticket.uid }}\"", "`ticket.uid` is undefined"),
-        ("{{ page }}\" }\nitems = \"/results\"", "{{ page + 1 }}\" }\nitems = \"/results\"", "where something is not known"),
+        (
+            "{{ previous.number }}",
+            "{{ previous.nummer }}",
+            "`previous.nummer` is undefined",
+        ),
+        (
+            "{{ phone.national }}",
+            "{{ phone.local }}",
+            "`phone.local` is undefined",
+        ),
+        (
+            "{{ knob.subject }}",
+            "{{ knob.subjekt }}",
+            "`knob.subjekt` is undefined",
+        ),
+        (
+            "/tickets/{{ ticket.id }}\"",
+            "/tickets/{{ ticket.uid }}\"",
+            "`ticket.uid` is undefined",
+        ),
+        (
+            "{{ page }}\" }\nitems = \"/results\"",
+            "{{ page + 1 }}\" }\nitems = \"/results\"",
+            "where something is not known",
+        ),
         ("[\"new\", \"open\"]", "[\"new\", \"{{ opn }}\"]", "`opn` is undefined"),
         ("\"/next\"", "\"next\"", "not a JSON pointer"),
         ("\"/ticket/id\"", "\"ticket/id\"", "not a JSON pointer"),
@@ -339,15 +433,43 @@ fn a_mistake_in_a_file_is_told_with_its_line_where_the_file_is_used() {
         ("key_for = \"2h\"\n", "", "how long is the key honoured?"),
         ("key_for = \"2h\"", "key_for = \"2\"", "not a duration"),
         ("method = \"POST\"", "method = \"PUT\"", "a lookup must only read"),
-        ("effect = \"reconcilable\"", "effect = \"at_most_once\"", "is never looked up"),
+        (
+            "effect = \"reconcilable\"",
+            "effect = \"at_most_once\"",
+            "is never looked up",
+        ),
         ("effect = \"keyed\"\n", "", "what doing it twice comes to"),
-        ("{ unique_property = true }", "{ unique = true }", "there is no knob `unique`"),
-        ("kind = \"basic\"\nusername", "kind = \"basic\"\nvalue", "needs `username` and `password`"),
-        ("[operation.reopen_ticket]", "[operation.reopen]", "there is no operation `reopen`"),
-        ("hosts = [\"hooks.desk.example\", \"*.cloud.example\"]\n", "", "`hosts` go with"),
+        (
+            "{ unique_property = true }",
+            "{ unique = true }",
+            "there is no knob `unique`",
+        ),
+        (
+            "kind = \"basic\"\nusername",
+            "kind = \"basic\"\nvalue",
+            "needs `username` and `password`",
+        ),
+        (
+            "[operation.reopen_ticket]",
+            "[operation.reopen]",
+            "there is no operation `reopen`",
+        ),
+        (
+            "hosts = [\"hooks.desk.example\", \"*.cloud.example\"]\n",
+            "",
+            "`hosts` go with",
+        ),
         ("{subdomain}", "{email}", "no knob of type `label` or `url`"),
-        ("[knobs.group]", "[knobs.flow]", "every connector action has this key already"),
-        ("flows = [\"ticket\"", "flows = [\"tickets\"", "there is no flow `tickets`"),
+        (
+            "[knobs.group]",
+            "[knobs.flow]",
+            "every connector action has this key already",
+        ),
+        (
+            "flows = [\"ticket\"",
+            "flows = [\"tickets\"",
+            "there is no flow `tickets`",
+        ),
     ];
     for (from, to, what) in cases {
         let keys_fit = broken(from, to);
@@ -357,9 +479,15 @@ fn a_mistake_in_a_file_is_told_with_its_line_where_the_file_is_used() {
     let said = broken("{{ previous.number }}", "{{ previous.nummer }}");
     let line = line_of("{{ previous.number }}");
     let place = "--> config.toml:7:13\n";
-    assert!(said.contains(&format!("the connector file `FILE`, line {line}: ")) && said.contains(place), "{said}");
+    assert!(
+        said.contains(&format!("the connector file `FILE`, line {line}: ")) && said.contains(place),
+        "{said}"
+    );
     let said = broken("key_for", "key_fro");
-    assert!(said.contains(&format!("line {}: unknown field `key_fro`", line_of("key_for"))), "{said}");
+    assert!(
+        said.contains(&format!("line {}: unknown field `key_fro`", line_of("key_for"))),
+        "{said}"
+    );
 }
 
 #[test]
@@ -368,9 +496,15 @@ fn a_connector_in_the_configuration_itself_is_shown_there() {
     let said = refused(&text);
     let line = text.lines().position(|line| line.contains("nummer")).unwrap() + 1;
     assert!(said.contains(&format!("config.toml:{line}:")), "{said}");
-    assert!(said.contains("in this template, `previous.nummer` is undefined"), "{said}");
+    assert!(
+        said.contains("in this template, `previous.nummer` is undefined"),
+        "{said}"
+    );
     let said = refused(&configuration(KEYS).replacen("key_for", "key_fro", 1));
-    assert!(said.contains("unknown key `key_fro`") || said.contains("unknown field"), "{said}");
+    assert!(
+        said.contains("unknown key `key_fro`") || said.contains("unknown field"),
+        "{said}"
+    );
     let said = refused(&format!("{ENDPOINT}[connector.x]\nfile = \"/nowhere/x.toml\""));
     assert!(said.contains("cannot be read"), "{said}");
 }
@@ -469,7 +603,10 @@ fn every_built_in_connector_can_be_used_in_every_way_its_file_tells_apart() {
         for flow in &connector.flows {
             let mut of_flow = connector.clone();
             of_flow.flows = vec![flow.clone()];
-            assert!(tried(&of_flow, "").0 > 0, "connectors/{name}.toml: the flow `{flow}` works with no keys");
+            assert!(
+                tried(&of_flow, "").0 > 0,
+                "connectors/{name}.toml: the flow `{flow}` works with no keys"
+            );
         }
     }
 }
@@ -481,5 +618,8 @@ fn the_trial_of_all_ways_finds_a_mistake_in_a_variant_that_is_seldom_used() {
     assert!(worked > 20 && said.is_empty(), "{worked} {said:#?}");
     let broken = desk().replacen("{{ knob.unique_property }}", "{{ knob.unique }}", 1);
     let (_, said) = tried(&connector, &broken);
-    assert!(said.iter().any(|said| said.contains("`knob.unique` is undefined")), "{said:#?}");
+    assert!(
+        said.iter().any(|said| said.contains("`knob.unique` is undefined")),
+        "{said:#?}"
+    );
 }

@@ -587,7 +587,10 @@ fn actions_do_exactly_one_thing() {
         "[action.a]\nlog.message = \"x\"\nreply.text = \"x\"",
         "does several things",
     );
-    says("[action.a]\nconnector = { use = \"nowhere\" }", "no connector `nowhere`");
+    says(
+        "[action.a]\nconnector = { use = \"nowhere\" }",
+        "no connector `nowhere`",
+    );
     says("[action.help_reply]\nlog.message = \"x\"", "smshook's own");
     says("[action.a]\nlog.message = \"{{ secret }}\"", "`secret` is undefined");
     says("[action.a]\nlog.message = \"{{ text\"", "");
