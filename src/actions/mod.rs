@@ -7,6 +7,7 @@ mod answer;
 mod client;
 mod connector;
 mod context;
+mod email;
 mod exchange;
 mod guard;
 mod http;
@@ -17,6 +18,7 @@ mod reply;
 mod request;
 mod results;
 mod signing;
+mod smtp;
 #[cfg(test)]
 mod tests;
 
@@ -28,10 +30,11 @@ use serde_json::{Value, json};
 
 use self::client::{Client, Clients};
 use self::connector::Connection;
+use self::email::Mailer;
 use self::progress::Journal;
 use self::reply::Reply;
 use self::request::Rendered;
-use crate::config::action::{ActionSpec, Effect, HttpSpec, LogSpec, OnUnknown};
+use crate::config::action::{ActionSpec, Effect, EmailSpec, HttpSpec, LogSpec, OnUnknown};
 use crate::config::connector::{ConnectorSpec, EffectClass};
 use crate::config::{Config, Endpoint, LoopGuard};
 use crate::job::{Job, JobKind, Outcome};
@@ -58,6 +61,14 @@ pub enum ActionsError {
         /// Which action.
         action: String,
     },
+    /// A mail address or a certificate that is none.
+    #[error("action `{action}`: {problem}")]
+    Email {
+        /// Which action.
+        action: String,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 /// Why an action cannot be previewed.
@@ -80,6 +91,8 @@ pub struct Actions {
     http: BTreeMap<String, Client>,
     /// By action; those of one account share its token and its rate.
     connections: BTreeMap<String, Connection>,
+    /// By action.
+    mailers: BTreeMap<String, Mailer>,
     /// By endpoint.
     replies: BTreeMap<String, Client>,
 }
@@ -115,6 +128,7 @@ impl Actions {
         let mut clients = Clients::watched(observer);
         let mut http = BTreeMap::new();
         let mut connections = BTreeMap::new();
+        let mut mailers = BTreeMap::new();
         for (name, action) in &config.actions {
             match &action.effect {
                 Effect::Http(spec) => {
@@ -125,7 +139,8 @@ impl Actions {
                     let connection = connection(&mut clients, &config, &connections, spec)?;
                     connections.insert(name.clone(), connection);
                 }
-                Effect::Reply(_) | Effect::Email(_) | Effect::Log(_) => {}
+                Effect::Email(spec) => drop(mailers.insert(name.clone(), mailer(name, spec)?)),
+                Effect::Reply(_) | Effect::Log(_) => {}
             }
         }
         let mut replies = BTreeMap::new();
@@ -142,6 +157,7 @@ impl Actions {
             limits,
             http,
             connections,
+            mailers,
             replies,
         })
     }
@@ -179,7 +195,10 @@ impl Actions {
                 Some(connection) => connector::run(&self.journal, connection, spec, job).await,
                 None => Outcome::Discard(format!("action `{}` has no connection", job.action)),
             },
-            Effect::Email(_) => Outcome::Discard("not yet".to_owned()),
+            Effect::Email(spec) => match self.mailers.get(&action.name) {
+                Some(mailer) => email::run(&self.journal, mailer, job, spec).await,
+                None => Outcome::Discard(format!("action `{}` has no mailer", job.action)),
+            },
         }
     }
 
@@ -273,7 +292,13 @@ impl Actions {
                 preview_reply(&job, &reply)
             }
             Effect::Connector(spec) => connector::preview(spec, &job).map_err(PreviewError::WouldNotRun),
-            Effect::Email(_) => Err(PreviewError::WouldNotRun("not yet".to_owned())),
+            Effect::Email(spec) => self
+                .mailers
+                .get(&action.name)
+                .ok_or_else(|| format!("action `{}` has no mailer", action.name))
+                .and_then(|mailer| email::preview(mailer, &job, spec))
+                .map(|mail| json!({ "mail": mail }))
+                .map_err(PreviewError::WouldNotRun),
             Effect::Log(spec) => match spec.message.render(&names) {
                 Ok(line) => Ok(json!({ "line": line })),
                 Err(error) => Err(PreviewError::WouldNotRun(error.to_string())),
@@ -347,6 +372,13 @@ fn check_signing(action: &str, spec: &HttpSpec) -> Result<(), ActionsError> {
         }),
         _ => Ok(()),
     }
+}
+
+fn mailer(action: &str, spec: &EmailSpec) -> Result<Mailer, ActionsError> {
+    Mailer::new(spec).map_err(|problem| ActionsError::Email {
+        action: action.to_owned(),
+        problem,
+    })
 }
 
 /// The configured limits as the gate takes them.

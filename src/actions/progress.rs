@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::email::Mail;
 use super::request::Rendered;
 use crate::job::{Job, Outcome};
 use crate::store::{ActionResult, Link, LinkChange, LoopLimits, SendGate, Store, StoreError, Turn};
@@ -15,6 +16,9 @@ pub(super) struct Progress {
     /// The request as it goes out on every attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) request: Option<Rendered>,
+    /// The mail as it goes out on every attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mail: Option<Mail>,
     /// There before the first byte leaves, gone once the end is known. Left over, it means that nobody knows. The store
     /// looks for this name too: at the send gate, and when a person retries the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,8 @@
 //!
 //! It must never be the only thing between a secret and a log: nothing else of an answer leaves this folder.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::request::Rendered;
@@ -47,14 +49,20 @@ impl Redaction {
         // The key itself is what stands behind the prefix, and a URL is as secret as what stands behind its host.
         let secrets = secrets.map(|secret| secret.strip_prefix("whsec_").unwrap_or(secret));
         let secrets = secrets.flat_map(|secret| [secret, behind_host(secret)]);
+        Self::of(secrets, job, sent.body.as_deref().unwrap_or_default())
+    }
+
+    /// Hides a password as SMTP spells it too, the message's text, and the mail.
+    pub(super) fn of_mail(user: &str, password: &str, job: &Job, mail: &str) -> Self {
+        let plain = STANDARD.encode(format!("\0{user}\0{password}"));
+        let login = STANDARD.encode(password);
+        Self::of([password, &plain, &login].into_iter(), job, mail)
+    }
+
+    fn of<'a>(secrets: impl Iterator<Item = &'a str>, job: &'a Job, sent: &'a str) -> Self {
         let secrets = words(secrets);
         let message = &job.message;
-        let texts = [
-            message.text.as_str(),
-            &message.sender,
-            &message.sender_raw,
-            sent.body.as_deref().unwrap_or_default(),
-        ];
+        let texts = [message.text.as_str(), &message.sender, &message.sender_raw, sent];
         let words = words(secrets.iter().map(String::as_str).chain(texts));
         Self { words, secrets }
     }
@@ -107,7 +115,7 @@ fn spellings(word: &str) -> [String; 2] {
 }
 
 /// Control characters, line separators and bidirectional overrides: they could forge lines where the error is shown.
-fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

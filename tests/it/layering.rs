@@ -92,6 +92,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("hyper", &["http"]),
     ("tower_http", &["http"]),
     ("reqwest", &["actions"]),
+    ("lettre", &["actions"]),
     ("clap", &["cli"]),
     ("minijinja", &["template"]),
     ("hmac", &["signature", "actions"]),

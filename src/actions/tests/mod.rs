@@ -1,5 +1,6 @@
 //! The room's tests: real sockets, a scripted journal, no database.
 
+mod email;
 mod http;
 mod reply;
 mod transport;
