@@ -14,7 +14,18 @@ pub use file::{
 };
 
 /// The built-in connector files by name, as they are in `connectors/`. One line for each.
-const BUILTIN: &[(&str, &str)] = &[];
+const BUILTIN: &[(&str, &str)] = &[
+    ("zendesk", include_str!("../../connectors/zendesk.toml")),
+    ("hubspot", include_str!("../../connectors/hubspot.toml")),
+    ("freshdesk", include_str!("../../connectors/freshdesk.toml")),
+    ("salesforce", include_str!("../../connectors/salesforce.toml")),
+    ("pipedrive", include_str!("../../connectors/pipedrive.toml")),
+    ("chatwoot", include_str!("../../connectors/chatwoot.toml")),
+    ("rt", include_str!("../../connectors/rt.toml")),
+    ("slack", include_str!("../../connectors/slack.toml")),
+    ("teams", include_str!("../../connectors/teams.toml")),
+    ("discord", include_str!("../../connectors/discord.toml")),
+];
 
 /// The text of a built-in connector's file.
 pub fn builtin(name: &str) -> Option<&'static str> {
