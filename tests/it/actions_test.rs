@@ -20,7 +20,7 @@ fn actions(fake: &Fake) -> String {
     format!(
         r#"{}
 [action.crm]
-http = {{ url = "{}", {open}, headers = {{ Authorization = {{ prefix = "Bearer ", secret = "{TOKEN}" }} }}, json = {{ code = "{{{{ m.code }}}}", text = "{{{{ text }}}}" }}, capture = {{ id = "/id" }} }}
+http = {{ url = "{}", {open}, headers = {{ Authorization = {{ prefix = "Bearer ", env = "CRM_TOKEN" }} }}, json = {{ code = "{{{{ m.code }}}}", text = "{{{{ text }}}}" }}, capture = {{ id = "/id" }} }}
 [action.hours]
 reply = {{ text = "You asked: {{{{ text }}}}" }}
 [action.note]
@@ -79,7 +79,7 @@ impl Shell {
 
     fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = smshook(&["--config", self.config.to_str().unwrap(), "actions", "test"]);
-        command.args(arguments);
+        command.args(arguments).env("CRM_TOKEN", TOKEN);
         command
     }
 
