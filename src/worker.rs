@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::seq::SliceRandom;
 use sqlx::postgres::PgListener;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -164,25 +165,21 @@ impl Worker {
         listener
     }
 
-    /// Claims as much as there are free slots, and starts it.
+    /// Claims as much as there are free slots, and starts it. Slots are not shared out beforehand: an action with nothing due
+    /// would keep its share from the others. A busy action must not always have the first choice, so the order is drawn.
     async fn claim(&mut self) {
-        let mut free = self.settings.concurrency.saturating_sub(self.running.len());
-        let mut wants = Vec::with_capacity(self.limits.len());
-        for (action, limits) in &self.limits {
-            let slots = limits.concurrency.saturating_sub(limits.running).min(free);
-            if slots > 0 {
-                wants.push(Want {
-                    action: action.clone(),
-                    slots,
-                    lease: limits.timeout + LEASE_MARGIN,
-                });
-                free -= slots;
-            }
-        }
-        if wants.is_empty() {
+        let free = self.settings.concurrency.saturating_sub(self.running.len());
+        let want = |(action, limits): (&String, &Limits)| Want {
+            action: action.clone(),
+            slots: limits.concurrency.saturating_sub(limits.running),
+            lease: limits.timeout + LEASE_MARGIN,
+        };
+        let mut wants: Vec<Want> = self.limits.iter().map(want).filter(|want| want.slots > 0).collect();
+        if free == 0 || wants.is_empty() {
             return;
         }
-        match self.store.claim(&wants).await {
+        wants.shuffle(&mut rand::rng());
+        match self.store.claim_at_most(free, &wants).await {
             Ok(claimed) => {
                 for claimed in claimed {
                     self.start(claimed);

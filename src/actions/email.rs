@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::connector::Probed;
 use super::context::{context, operation_key};
 use super::http::unknown;
 use super::progress::{Journal, Progress, Sending};
@@ -75,6 +76,10 @@ impl Mailer {
             tls: tls_parameters(spec)?.map(TlsParametersOf),
         })
     }
+
+    fn tls(&self) -> Option<&TlsParameters> {
+        self.tls.as_ref().map(|TlsParametersOf(tls)| tls)
+    }
 }
 
 /// An address, with or without a name. Addresses beyond ASCII would need a server that takes them.
@@ -105,13 +110,12 @@ async fn attempt(journal: &Journal, mailer: &Mailer, job: &Job, spec: &EmailSpec
         return Err(unknown(earlier.attempt, "it ended before the server answered"));
     }
     let mail = Mail::reuse_or_make(progress.mail.take(), mailer, job, spec).map_err(Outcome::Discard)?;
-    let redaction = redaction(job, spec, &mail);
+    let redaction = redaction(job, spec, &mail.content);
     let failed = |failure| outcome(failure, job, spec, &redaction);
     let pending: Vec<Address> = mail.pending.iter().filter_map(|to| to.parse().ok()).collect();
     progress.mail = Some(mail.clone());
     journal.save(job, &progress).await?;
-    let tls = mailer.tls.as_ref().map(|TlsParametersOf(tls)| tls);
-    let mut session = Session::open(spec, tls).await.map_err(failed)?;
+    let mut session = Session::open(spec, mailer.tls()).await.map_err(failed)?;
     let offered = session.offer(&mailer.from.email, &pending).await.map_err(failed)?;
     if !offered.taken.is_empty() {
         session.begin().await.map_err(failed)?;
@@ -232,6 +236,21 @@ pub(super) fn preview(mailer: &Mailer, job: &Job, spec: &EmailSpec) -> Result<Va
     }))
 }
 
+/// Connects and logs in, and sends nothing.
+pub(super) async fn probe(mailer: &Mailer, spec: &EmailSpec, job: &Job) -> Probed {
+    match Session::open(spec, mailer.tls()).await {
+        Ok(session) => {
+            session.close();
+            Probed::Answers
+        }
+        Err(failure) => match outcome(failure, job, spec, &redaction(job, spec, "")) {
+            Outcome::Pause(error) => Probed::CredentialsRefused(error),
+            Outcome::Retry { error, .. } | Outcome::Discard(error) => Probed::Fails(error),
+            other => Probed::Fails(format!("{other:?}")),
+        },
+    }
+}
+
 fn place(spec: &EmailSpec) -> String {
     format!("{}:{}", spec.host, spec.port)
 }
@@ -253,12 +272,12 @@ fn outcome(failure: Failure, job: &Job, spec: &EmailSpec, redaction: &Redaction)
     }
 }
 
-fn redaction(job: &Job, spec: &EmailSpec, mail: &Mail) -> Redaction {
+fn redaction(job: &Job, spec: &EmailSpec, mail: &str) -> Redaction {
     let (user, password) = spec
         .credentials
         .as_ref()
         .map_or(("", ""), |(user, password)| (user.as_str(), password.expose_secret()));
-    Redaction::of_mail(user, password, job, &mail.content)
+    Redaction::of_mail(user, password, job, mail)
 }
 
 /// Everything that makes the mail what it is. Debug shows a template's source.

@@ -254,9 +254,10 @@ impl Actions {
 
     /// Asks the connection of an action whether it is there and takes our credentials; `None` if the action has none.
     pub async fn probe(&self, action: &str, job: &Job) -> Option<Probed> {
-        match (&self.config.actions.get(action)?.effect, self.connections.get(action)) {
-            (Effect::Connector(spec), Some(connection)) => Some(connector::probe(connection, spec, job).await),
-            _ => None,
+        match &self.config.actions.get(action)?.effect {
+            Effect::Connector(spec) => Some(connector::probe(self.connections.get(action)?, spec, job).await),
+            Effect::Email(spec) => Some(email::probe(self.mailers.get(action)?, spec, job).await),
+            Effect::Reply(_) | Effect::Http(_) | Effect::Log(_) => None,
         }
     }
 

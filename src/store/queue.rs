@@ -373,6 +373,11 @@ impl Store {
     /// as lost. Of a paused action none is claimed, or one as a trial when its time has come; the next has to wait until the
     /// lease of that one ends.
     pub async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
+        self.claim_at_most(usize::MAX, wants).await
+    }
+
+    /// As [`Store::claim`], no more than `most` in all.
+    pub async fn claim_at_most(&self, most: usize, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
         let actions: Vec<String> = wants.iter().map(|w| w.action.clone()).collect();
         let slots: Vec<i64> = wants
             .iter()
@@ -400,6 +405,7 @@ impl Store {
                     SELECT id, action, state, claim, attempt, claimed_at FROM smshook.jobs
                     WHERE action = w.action AND state IN ('available', 'running') AND run_at <= now()
                     ORDER BY run_at LIMIT w.slots FOR UPDATE SKIP LOCKED) j
+                LIMIT $4
             ), lost AS (
                 INSERT INTO smshook.attempts (job_id, claim, attempt, started_at, outcome, error)
                 SELECT id, claim, attempt, claimed_at, 'lost', 'its process ended or stalled before it reported'
@@ -413,7 +419,8 @@ impl Store {
             SET state = 'running', claim = j.claim + 1, attempt = j.attempt + 1, claimed_at = now(),
                 run_at = now() + make_interval(secs => due.lease)
             FROM due, smshook.messages m
-            WHERE j.id = due.id AND m.id = j.message_id
+            -- the array keeps the planner, which cannot know how few are due, from reading both tables in full
+            WHERE j.id = ANY (ARRAY(SELECT id FROM due)) AND due.id = j.id AND m.id = j.message_id
             RETURNING j.id, j.claim, j.attempt, j.kind, j.action, j.rule, j.captures, j.progress, j.expires_at,
                 j.claimed_at AS "claimed_at!", j.created_at, due.state = 'running' AS "lost!",
                 m.id AS message_row, m.endpoint, m.message_id AS gateway_message_id, m.conversation_id, m.sender,
@@ -423,6 +430,7 @@ impl Store {
             &actions,
             &slots,
             &leases,
+            i64::try_from(most).unwrap_or(i64::MAX),
         )
         .fetch_all(&mut *connection);
         let rows = match tokio::time::timeout(PATIENCE, claiming).await {

@@ -430,3 +430,20 @@ async fn a_lane_that_a_dead_process_left_without_a_head_is_found() {
     stop.cancel();
     working.await.unwrap();
 }
+
+#[tokio::test]
+async fn every_action_gets_its_turn_however_many_share_the_worker() {
+    let names: Vec<String> = (0..12).map(|n| format!("note-{n}")).collect();
+    let actions: Vec<String> = names
+        .iter()
+        .map(|name| format!("[action.{name}]\nlog = {{ message = \"a text\" }}"))
+        .collect();
+    let toml = format!(
+        "[worker]\nconcurrency = 2\npoll = \"50ms\"\n{}\n[[rule]]\nname = \"rest\"\nany = true\nactions = {names:?}\n",
+        actions.join("\n")
+    );
+    let app = App::start(&toml).await;
+    app.text("15551230000", "one").await;
+    app.all_jobs_ended().await;
+    assert_eq!(app.count("SELECT count(*) FROM v1.jobs WHERE state = 'done'").await, 12);
+}

@@ -1,17 +1,18 @@
 #!/bin/sh
 # Installs Request Tracker 5 with an SQLite database from Debian's own packages, for the test that runs smshook against
-# the real thing (tests/it/connectors/rt.rs, SMSHOOK_TEST_RT=1). Wants root and Debian 12 and about 800 MB; takes two to
-# four minutes. A second run changes nothing. It must not leave anything running: no service, no cron job, no web server.
-# The test starts a server of its own, as www-data, with a copy of the database that is made here.
+# the real thing (tests/it/connectors/rt.rs, SMSHOOK_TEST_RT=1). Wants root and Debian 12 and about 800 MB; takes about
+# a minute. A second run changes nothing. It must not leave anything running: no service, no cron job, no web server.
+# The test starts a server of its own, with a copy of the database that is made here.
 set -eu
 
 database=/var/lib/dbconfig-common/sqlite3/request-tracker5/rtdb
+server=/usr/share/request-tracker5/libexec/rt-server
 packages="rt5-standalone rt5-db-sqlite request-tracker5 dbconfig-sqlite3 sqlite3 starlet"
 
 say() { printf 'request-tracker: %s\n' "$*"; }
 stop() { printf 'request-tracker: %s\n' "$*" >&2; exit 1; }
 
-if command -v rt-server >/dev/null 2>&1 && [ -s "$database" ]; then
+if [ -x "$server" ] && [ -s "$database" ]; then
     say "is installed; its fresh database is $database"
     exit 0
 fi
@@ -36,8 +37,7 @@ request-tracker5 request-tracker5/rtname string localhost
 request-tracker5 request-tracker5/organization string localhost
 request-tracker5 request-tracker5/correspondaddress string rt@localhost.invalid
 request-tracker5 request-tracker5/commentaddress string rt-comment@localhost.invalid
-request-tracker5 request-tracker5/webbaseurl string http://127.0.0.1:8090
-request-tracker5 request-tracker5/webpath string
+request-tracker5 request-tracker5/webbaseurl string http://127.0.0.1
 request-tracker5 request-tracker5/handle-siteconfig-permissions boolean true
 request-tracker5 request-tracker5/install-cronjobs boolean false
 request-tracker5 request-tracker5/initial-root-password password $password

@@ -50,9 +50,23 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether a way says all that its kind needs, be it used or not.
+    pub(super) fn auth_definition(&mut self, spot: &Spot, auth: &Auth) {
+        let header = auth.header.is_some() && auth.value.is_some();
+        let basic = auth.username.is_some() && auth.password.is_some();
+        let (is_whole, what) = match auth.kind {
+            AuthKind::None => (true, ""),
+            AuthKind::Header => (header, "kind `header` needs `header` and `value`"),
+            AuthKind::Basic => (basic, "kind `basic` needs `username` and `password`"),
+            AuthKind::Token => (auth.token.is_some(), "kind `token` needs [auth.token]"),
+        };
+        if !is_whole {
+            self.problem(spot, what, "add what is missing");
+        }
+    }
+
     fn header_proof(&mut self, spot: &Spot, making: &Making<'_>, auth: &Auth) -> Option<Proof> {
         let (Some(name), Some(value)) = (&auth.header, &auth.value) else {
-            self.problem(spot, "kind `header` needs `header` and `value`", "add them");
             return None;
         };
         let name = self.header_name(&spot.key("header"), name)?;
@@ -71,7 +85,6 @@ impl Reader<'_> {
 
     fn basic_proof(&mut self, spot: &Spot, making: &Making<'_>, auth: &Auth) -> Option<Proof> {
         let (Some(username), Some(password)) = (&auth.username, &auth.password) else {
-            self.problem(spot, "kind `basic` needs `username` and `password`", "add them");
             return None;
         };
         let (username, _) = self.filled(&spot.key("username"), making, username)?;
@@ -103,10 +116,7 @@ impl Reader<'_> {
     }
 
     fn token_proof(&mut self, spot: &Spot, making: &Making<'_>, says: Option<&TokenRequest>) -> Option<Proof> {
-        let Some(says) = says else {
-            self.problem(spot, "kind `token` needs [auth.token]", "say how the token is fetched");
-            return None;
-        };
+        let says = says?;
         let secrets = making.knobs.named_secrets();
         let made_up: Value = secrets
             .iter()

@@ -198,7 +198,9 @@ impl Reader<'_> {
         self.hide_secrets(place, source.as_deref());
         let (keys, source) = (keys?, source?);
         let networks = self.networks(&Spot::named(place.key("allow_private"), names), &keys.allow_private);
-        let sound = self.connector_file(place, &source);
+        if !self.connector_file(place, &source) {
+            return None;
+        }
         let knobs = self.knobs(place, &source, &keys, &networks, names)?;
         let mut making = Making {
             source: &source,
@@ -210,7 +212,7 @@ impl Reader<'_> {
         };
         making.base = self.base_url(&making)?;
         let spec = self.connector_spec(&making)?;
-        (whole && sound).then_some(spec)
+        whole.then_some(spec)
     }
 
     /// Which keys hold secrets is for the connector to say: where there is none, each may.
@@ -328,16 +330,11 @@ impl Reader<'_> {
             (None, None) => return Some(None),
             (None, Some(pattern)) => {
                 let spot = making.source.spot(making.place, &Rc::new(Names::of_messages()));
-                match making.knobs.placed(pattern) {
-                    Ok(Some(text)) => (spot.key("base_url"), text),
-                    // Operations that need it will say so.
-                    Ok(None) => return Some(None),
-                    Err(name) => {
-                        let what = format!("`{{{name}}}` is no knob of type `label` or `url`");
-                        self.problem(&spot.key("base_url"), &what, "a text may not choose the server");
-                        return None;
-                    }
-                }
+                // Operations that need it will say so.
+                let Some(text) = making.knobs.placed(pattern) else {
+                    return Some(None);
+                };
+                (spot.key("base_url"), text)
             }
         };
         self.plain_url(&spot, &text, &making.guard()).map(Some)

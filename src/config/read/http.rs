@@ -290,6 +290,10 @@ impl Reader<'_> {
                         let column = column(&error, source.unwrap_or_default());
                         self.error_in(place, column, what, help);
                     }
+                    // The line is that of the file.
+                    (At::File { .. }, None | Some(1)) => {
+                        self.problem(&leaf, &format!("in this template, {}", brief(&error)), &help);
+                    }
                     _ => self.problem(&leaf, &at(&error), &help),
                 }
                 None
@@ -597,12 +601,19 @@ fn at(error: &TemplateError) -> String {
     .to_string()
 }
 
-/// The column that an error is about, or else that of the name it quotes.
+/// The column of the name that an error quotes, if it is a path such as `message.idd` (of which minijinja tells the end);
+/// else the column it tells, else that of the name.
 fn column(error: &TemplateError, source: &str) -> Option<usize> {
-    error.column.or_else(|| {
-        let at = source.find(error.problem.split('`').nth(1)?)?;
-        Some(source.get(..at)?.chars().count() + 1)
-    })
+    let name = error.problem.split('`').nth(1);
+    let by_name = name.and_then(|name| {
+        let before = source.get(..source.find(name)?)?;
+        Some(before.chars().count() + 1)
+    });
+    if name.is_some_and(|name| name.contains('.')) {
+        by_name.or(error.column)
+    } else {
+        error.column.or(by_name)
+    }
 }
 
 /// What is wrong without the names there are, which the help lists.

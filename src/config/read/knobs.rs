@@ -80,24 +80,21 @@ impl Knobs {
         })
     }
 
-    /// A base URL with its `{knob}`s filled in: `None` if one is not set, the name of one that cannot stand there.
-    pub(super) fn placed(&self, pattern: &str) -> Result<Option<String>, String> {
+    /// A base URL with its `{knob}`s filled in; `None` if one is not set.
+    pub(super) fn placed(&self, pattern: &str) -> Option<String> {
         let mut text = String::new();
         let mut rest = pattern;
         while let Some((before, after)) = rest.split_once('{') {
             let (name, after) = after.split_once('}').unwrap_or((after, ""));
-            match self.set.get(name) {
-                Some(Setting::Text(value)) => {
-                    text.push_str(before);
-                    text.push_str(value.trim_end_matches('/'));
-                }
-                None if self.open.iter().any(|open| open == name) => return Ok(None),
-                _ => return Err(name.to_owned()),
-            }
+            let Some(Setting::Text(value)) = self.set.get(name) else {
+                return None;
+            };
+            text.push_str(before);
+            text.push_str(value.trim_end_matches('/'));
             rest = after;
         }
         text.push_str(rest);
-        Ok(Some(text))
+        Some(text)
     }
 
     /// What to set so that there is a server to send to.
@@ -424,11 +421,21 @@ impl Reader<'_> {
                 );
             }
         }
+        let pattern = says.base_url.as_deref().unwrap_or_default();
+        for name in pattern.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+            let knob = says.knobs.get(name).map(|knob| knob.r#type);
+            if !matches!(knob, Some(KnobType::Label | KnobType::Url)) {
+                let what = format!("`{{{name}}}` is no knob of type `label` or `url`");
+                self.problem(&root.key("base_url"), &what, "a text may not choose the server");
+            }
+        }
         for (name, knob) in &says.knobs {
             self.knob_definition(&root.key("knobs").key(name), name, knob);
         }
         for (item, auth) in says.auth.iter().enumerate() {
-            self.knob_names(&root.key("auth").item(item).key("when"), says, auth.when.iter());
+            let spot = root.key("auth").item(item);
+            self.auth_definition(&spot, auth);
+            self.knob_names(&spot.key("when"), says, auth.when.iter());
         }
         for (name, variants) in &says.operation {
             self.operation_name(&root.key("operation").key(name), name);

@@ -39,7 +39,7 @@ const KEYS: &str = "use = \"desk\", subdomain = \"acme\", token = { env = \"SECR
 fn told(keys: &str, what: &str) -> String {
     let said = refused(&configuration(keys));
     assert!(said.contains(what), "{keys}\n{said}");
-    assert!(said.ends_with("1 error in the configuration"), "{said}");
+    assert!(said.contains("\n1 error in the configuration"), "{said}");
     said
 }
 
@@ -308,7 +308,7 @@ fn a_wrong_key_is_shown_where_it_stands() {
         "use = \"desk\", token = { env = \"SECRET\" }, subdomain = \"acme.desk.example\"",
         "not one label",
     );
-    assert!(said.contains("config.toml:7:70\n"), "{said}");
+    assert!(said.contains("config.toml:7:69\n"), "{said}");
     told(&format!("{KEYS}, queue = \"suport\""), "did you mean `support`?");
     told(
         &format!("{KEYS}, group = \"x\""),
@@ -328,7 +328,7 @@ fn a_wrong_key_is_shown_where_it_stands() {
         &format!("{KEYS}, tags = [\"a\", \"{{{{ tetx }}}}\"]"),
         "`tetx` is undefined",
     );
-    assert!(said.contains("config.toml:7:83\n"), "{said}");
+    assert!(said.contains("config.toml:7:94\n"), "{said}");
     told("use = \"dsek\", subdomain = \"acme\"", "did you mean `desk`?");
 }
 
@@ -389,7 +389,10 @@ fn broken(from: &str, to: &str) -> String {
         "{ENDPOINT}[action.a]\nconnector = {{ {KEYS} }}\n[connector.desk]\nfile = \"{}\"\n",
         file.display()
     );
-    refused(&text).replace(&file.display().to_string(), "FILE")
+    match read::read("config.toml", &text, &environment) {
+        Ok(_) => panic!("{from} → {to} is taken"),
+        Err(problems) => problems.to_string().replace(&file.display().to_string(), "FILE"),
+    }
 }
 
 /// The line of the desk on which `text` first stands.
@@ -421,8 +424,8 @@ fn a_mistake_in_a_file_is_told_with_its_line_where_the_file_is_used() {
             "`ticket.uid` is undefined",
         ),
         (
-            "{{ page }}\" }\nitems = \"/results\"",
-            "{{ page + 1 }}\" }\nitems = \"/results\"",
+            "{{ previous.number }}",
+            "{{ previous.number[0] }}",
             "where something is not known",
         ),
         ("[\"new\", \"open\"]", "[\"new\", \"{{ opn }}\"]", "`opn` is undefined"),
@@ -577,10 +580,8 @@ fn tried(connector: &Connector, file: &str) -> (usize, Vec<String>) {
     let mut worked = 0;
     let mut said = Vec::new();
     for keys in ways(connector) {
-        let mut action = toml::Table::new();
-        action.insert("connector".to_owned(), toml::Value::Table(keys));
-        let action = toml::to_string(&action).unwrap();
-        let text = format!("{ENDPOINT}[action.a]\n{action}\n{file}");
+        let action = toml::to_string(&keys).unwrap();
+        let text = format!("{ENDPOINT}[action.a.connector]\n{action}\n{file}");
         match read::read("config.toml", &text, &environment) {
             Ok(_) => worked += 1,
             Err(problems) => {
@@ -605,7 +606,7 @@ fn every_built_in_connector_can_be_used_in_every_way_its_file_tells_apart() {
             of_flow.flows = vec![flow.clone()];
             assert!(
                 tried(&of_flow, "").0 > 0,
-                "connectors/{name}.toml: the flow `{flow}` works with no keys"
+                "connectors/{name}.toml: nothing makes the flow `{flow}` work"
             );
         }
     }

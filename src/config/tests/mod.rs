@@ -23,7 +23,7 @@ const WHSEC: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 fn environment(name: &str) -> Option<String> {
     match name {
-        "SECRET" | "SMS_WEBHOOK_SECRET" | "SMS_API_TOKEN" | "SMSHOOK_ADMIN_TOKEN" | "CRM_TOKEN" => {
+        "SECRET" | "SMS_WEBHOOK_SECRET" | "SMS_API_TOKEN" | "SMSHOOK_ADMIN_TOKEN" | "CRM_TOKEN" | "DESK_TOKEN" => {
             Some(format!("value-of-{name}"))
         }
         "CRM_SIGNING_SECRET" => Some(WHSEC.to_owned()),
@@ -158,18 +158,23 @@ fn the_example_loads_as_it_is() {
     assert_eq!(config.endpoints.len(), 1);
 }
 
-/// The example with every key taken out of its comment, and the one file it names made.
+/// The example with every key taken out of its comment, and the files it names made.
 fn whole_example(folder: &Path) -> String {
-    let key = folder.join("crm-key");
-    std::fs::write(&key, "the-key\n").unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let secret = |name: &str, text: &str| {
+        let file = folder.join(name);
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    secret("crm-key", "the-key\n");
+    secret("smtp-password", "the-password\n");
+    secret("mail-ca.pem", "-----BEGIN CERTIFICATE-----\n");
     let uncommented: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| line.strip_prefix("#: ").unwrap_or(line))
         .collect();
     uncommented
         .join("\n")
-        .replace("/run/secrets/crm-key", &key.display().to_string())
+        .replace("/run/secrets", &folder.display().to_string())
 }
 
 #[test]
@@ -250,6 +255,16 @@ fn what_the_example_calls_a_default_is_one() {
         (&left.allow_private, left.allow_http),
         (&right.allow_private, right.allow_http)
     );
+    let mail = |keys: &str| loaded(&format!("{ENDPOINT}[action.a]\nemail = {{ {keys} }}")).config;
+    let mail = mail("host = \"x.example\", from = \"a@example.com\", to = \"b@example.com\"");
+    let (Effect::Email(left), Effect::Email(right)) = (&mail.actions["a"].effect, &whole.actions["mail"].effect) else {
+        panic!("both are mails")
+    };
+    assert_eq!(
+        (left.port, left.tls, left.on_unknown),
+        (right.port, right.tls, right.on_unknown)
+    );
+    assert_eq!(left.subject.source(), right.subject.source());
     let Effect::Reply(reply) = &minimal.actions["b"].effect else {
         panic!("b is a reply")
     };
@@ -307,8 +322,11 @@ fn every_key_there_is_stands_in_the_example() {
     keys.extend(fields::<file::SecretTable>());
     keys.extend(fields::<file::HeaderTable>());
     keys.extend(fields::<file::CaptureTable>());
-    // Announced, and for gateway files.
-    keys.retain(|key| !["connector", "credential"].contains(key));
+    keys.extend(fields::<file::Connector>());
+    keys.extend(fields::<file::Rate>());
+    keys.extend(fields::<file::Email>());
+    // For gateway files.
+    keys.retain(|key| *key != "credential");
     for key in keys {
         let spellings = [
             format!("{key} = "),

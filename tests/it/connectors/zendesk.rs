@@ -590,7 +590,7 @@ async fn one_token_serves_many_texts_and_is_fetched_anew_when_it_ends() {
 #[tokio::test]
 async fn what_is_set_arrives_in_the_requests() {
     let bench = bench(
-        r#"subject = "{{ text }}", tags = ["sms", "{{ to }}"], priority = "high", group_id = 7, assignee_id = 8, custom_fields = [{ id = 360001, value = "{{ to }}" }], name = "Caller {{ phone.e164 }}""#,
+        r#"subject = "{{ text }}", tags = ["sms", "{{ to }}"], priority = "high", group_id = 7, assignee_id = 8, custom_fields = [{ id = 360001, value = "{{ to }}" }], name = "Caller {{ sender }}""#,
     )
     .await;
     bench.text(&person(1), "two\nlines").await;

@@ -3,6 +3,8 @@
 //! This room imports no other. It must not load files, read the environment, see a secret, or let a rendered value be
 //! taken for template source; and its errors never repeat a rendered value, because values are customers' texts.
 
+mod filters;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -14,9 +16,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Instructions one rendering may execute: enough for any message, too little for a loop that stalls the worker.
 const FUEL: u64 = 20_000;
-
-/// Characters that `plain` lets through when the template does not say how many.
-const PLAIN_CHARS: usize = 160;
 
 /// All but RFC 3986's unreserved characters. minijinja's own `urlencode` leaves `/`, with which a text could choose
 /// another path.
@@ -496,7 +495,7 @@ fn environment(write: fn(&mut Output, &mut State, &Value) -> Result<(), minijinj
     environment.set_formatter(write);
     environment.remove_global("debug");
     environment.add_filter("urlencode", url_encode);
-    environment.add_filter("plain", plain);
+    filters::add(&mut environment);
     if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
         environment.set_syntax(syntax);
     }
@@ -524,47 +523,20 @@ fn write_url(out: &mut Output, state: &mut State, value: &Value) -> Result<(), m
     if value.is_safe() {
         write_text(out, state, value)
     } else {
-        write_text(out, state, &url_encode(value))
+        write_text(out, state, &url_encode(value)?)
     }
 }
 
-fn url_encode(value: &Value) -> Value {
-    Value::from_safe_string(utf8_percent_encode(&text_of(value), RESERVED).to_string())
+fn url_encode(value: &Value) -> Result<Value, minijinja::Error> {
+    if value.is_undefined() {
+        return Err(ErrorKind::UndefinedError.into());
+    }
+    let encoded = utf8_percent_encode(&text_of(value), RESERVED).to_string();
+    Ok(Value::from_safe_string(encoded))
 }
 
 fn value_of(json: serde_json::Value) -> Value {
     Value::from(Serde(json))
-}
-
-/// Makes a stranger's text fit to be echoed: links, control characters and all beyond `chars` characters are gone. Who
-/// echoes text as it came lets anybody send anything to anybody through our number.
-fn plain(text: &str, chars: Option<usize>) -> String {
-    let visible: String = text.chars().map(|c| if is_invisible(c) { ' ' } else { c }).collect();
-    let words: Vec<&str> = visible
-        .split_whitespace()
-        .map(|word| if is_link(word) { "[link]" } else { word })
-        .collect();
-    words.join(" ").chars().take(chars.unwrap_or(PLAIN_CHARS)).collect()
-}
-
-/// Control characters, and the bidirectional overrides that make a text read otherwise than it is.
-fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-/// Whether a phone would make a link of the word: a scheme, `www.`, or a dot between a name and two letters or more.
-fn is_link(word: &str) -> bool {
-    let word = word.to_lowercase();
-    let dotted = |(at, _): (usize, &str)| {
-        let before = word
-            .get(..at)
-            .and_then(|head| head.chars().next_back())
-            .is_some_and(char::is_alphanumeric);
-        let after = word.get(at + 1..).unwrap_or_default();
-        before && after.chars().take(2).filter(|c| c.is_alphabetic()).count() == 2
-    };
-    word.contains("://") || word.contains("www.") || word.match_indices('.').any(dotted)
 }
 
 /// Where the first tag opens.
@@ -725,6 +697,7 @@ mod tests {
         );
         assert!(failure("{{ message.idd }}").ends_with("`message.idd` is undefined"));
         assert!(failure("{{ message[text] }}").contains("is undefined"));
+        assert!(failure("{{ message.idd | urlencode }}").contains("is undefined"));
     }
 
     #[test]
@@ -793,31 +766,6 @@ mod tests {
         assert_eq!(prefix("https://x.example/a/{{ text }}"), "https://x.example/a/");
         assert_eq!(prefix("https://x.example/a"), "https://x.example/a");
         assert_eq!(prefix("{% if ok %}a{% endif %}{{ text }}"), "");
-    }
-
-    #[test]
-    fn plain_takes_the_sting_out_of_an_echoed_text() {
-        let plain = |text: &str, source| {
-            Template::compile(source)
-                .unwrap()
-                .render(&Context::new(json!({ "text": text })))
-                .unwrap()
-        };
-        assert_eq!(
-            plain("see https://evil.example/x now", "{{ text | plain }}"),
-            "see [link] now"
-        );
-        assert_eq!(
-            plain("EVIL.example/a or www.a or it.Ok", "{{ text | plain }}"),
-            "[link] or [link] or [link]"
-        );
-        assert_eq!(
-            plain("at 9.30 a.m. for 1.5 h...", "{{ text | plain }}"),
-            "at 9.30 a.m. for 1.5 h..."
-        );
-        assert_eq!(plain("a\u{202e}b\u{0}c\n\nd", "{{ text | plain }}"), "a b c d");
-        assert_eq!(plain(&"x".repeat(500), "{{ text | plain }}").len(), 160);
-        assert_eq!(plain("grüße", "{{ text | plain(3) }}"), "grü");
     }
 
     #[test]
