@@ -73,7 +73,7 @@ pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<
     // Asking takes as long as the person takes.
     may_be_sent(&config, endpoint, action, &job).await?;
     let outcome = tokio::time::timeout(action.timeout, actions.run(&job)).await;
-    let ending = Ending::of(&actions, action, outcome.ok());
+    let ending = Ending::of(&actions, action, outcome.ok().as_ref());
     watch.finish(&preview, &ending)?;
     if ending.word == "done" {
         Ok(())
@@ -150,13 +150,13 @@ async fn may_be_sent(config: &Config, endpoint: &Endpoint, action: &ActionSpec, 
         .has_opted_out(&endpoint.suppression_group, &job.message.sender)
         .await;
     opened.close().await?;
-    match asked.map_err(database::failed)? {
-        false => Ok(()),
-        true => Err(Failure::hinted(
+    if asked.map_err(database::failed)? {
+        return Err(Failure::hinted(
             anyhow::anyhow!("the sender has opted out: nothing was sent"),
             "`smshook opt-outs list` shows when and how; use a number that wants to be answered",
-        )),
+        ));
     }
+    Ok(())
 }
 
 /// Shows what will be sent and reads the answer at the terminal.
@@ -299,10 +299,10 @@ struct Ending {
 
 impl Ending {
     /// `None` stands for an attempt whose time was up.
-    fn of(actions: &Actions, action: &ActionSpec, outcome: Option<Outcome>) -> Self {
+    fn of(actions: &Actions, action: &ActionSpec, outcome: Option<&Outcome>) -> Self {
         let tried = format!("a job would be tried {} times in all", action.retry.max_attempts);
         let never = "a job would not run, and nobody would need to act".to_owned();
-        let (word, detail, in_service) = match &outcome {
+        let (word, detail, in_service) = match outcome {
             None => (
                 "timeout",
                 format!("it took longer than its {} s", action.timeout.as_secs()),
@@ -328,7 +328,7 @@ impl Ending {
             Some(Outcome::Cancel(reason)) => ("cancel", reason.clone(), never),
             Some(Outcome::Release) => ("release", "it was given back".to_owned(), tried),
         };
-        let results = match &outcome {
+        let results = match outcome {
             Some(Outcome::Done(result)) => Some(actions.as_others_see(&action.name, result)),
             _ => None,
         };
