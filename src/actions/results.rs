@@ -58,7 +58,7 @@ pub(super) fn unknown(config: &Config, action: &ActionSpec) -> Value {
 }
 
 /// What a result has under `results.NAME`: always the same members, null where this result lacks one.
-fn members(config: &Config, name: &str, result: &Value) -> Value {
+pub(super) fn members(config: &Config, name: &str, result: &Value) -> Value {
     let Some(action) = config.actions.get(name) else {
         return Value::Null;
     };
