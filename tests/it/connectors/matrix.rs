@@ -126,7 +126,9 @@ pub(crate) fn configurations_of_a_page_load(page: &str) {
     for example in examples {
         let directory = tempfile::tempdir().unwrap();
         let file = helpers::write_configuration(directory.path(), None, example);
-        let loaded = config::load(&Source::File(file), &|_| Some("from the environment".to_owned()));
+        let loaded = config::load(&Source::File(file), &|name| {
+            (name != "DATABASE_URL").then(|| "from the environment".to_owned())
+        });
         assert!(loaded.is_ok(), "{page}:\n{example}\n{}", loaded.err().unwrap());
     }
 }

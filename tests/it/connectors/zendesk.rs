@@ -611,9 +611,9 @@ async fn what_is_set_arrives_in_the_requests() {
     assert_eq!(
         ticket.as_created,
         json!({
-            "subject": "two lines", "requester_id": user.id, "external_id": marker, "tags": ["sms", "+15550009999"],
+            "subject": "two lines", "requester_id": user.id, "external_id": marker, "tags": ["sms", "15550009999"],
             "priority": "high", "group_id": 7, "assignee_id": 8,
-            "custom_fields": [{ "id": 360001, "value": "+15550009999" }],
+            "custom_fields": [{ "id": 360001, "value": "15550009999" }],
             "comment": { "body": "two\nlines", "author_id": user.id, "public": true },
         })
     );
