@@ -67,22 +67,17 @@ fn value_for(name: &str, block: &str) -> String {
 
 /// The block as a whole configuration: with an endpoint, and with a rule for actions that have none.
 fn configuration(block: &str) -> String {
-    let mut text = block.to_owned();
-    if !block.contains("[[endpoint]]") {
-        text.push_str(&format!(
-            "\n[[endpoint]]\nname = \"main\"\npath = \"/hooks/sms\"\ngateway = \"mobile-api-connect\"\nsecrets = [\"{SECRET}\"]\n"
-        ));
-    }
-    if !block.contains("[[rule]]") {
-        let actions: Vec<&str> = block
-            .lines()
-            .filter_map(|line| line.strip_prefix("[action.")?.split([']', '.']).next())
-            .collect();
-        text.push_str(&format!(
-            "\n[[rule]]\nname = \"everything\"\nany = true\nactions = {actions:?}\n"
-        ));
-    }
-    text
+    let endpoint = format!(
+        "\n[[endpoint]]\nname = \"main\"\npath = \"/hooks/sms\"\ngateway = \"mobile-api-connect\"\nsecrets = [\"{SECRET}\"]\n"
+    );
+    let actions: Vec<&str> = block
+        .lines()
+        .filter_map(|line| line.strip_prefix("[action.")?.split([']', '.']).next())
+        .collect();
+    let rule = format!("\n[[rule]]\nname = \"everything\"\nany = true\nactions = {actions:?}\n");
+    let endpoint = if block.contains("[[endpoint]]") { "" } else { &endpoint };
+    let rule = if block.contains("[[rule]]") { "" } else { &rule };
+    format!("{block}{endpoint}{rule}")
 }
 
 #[test]

@@ -169,7 +169,7 @@ async fn a_message_is_waited_for_and_its_id_is_kept() {
         (asked.query("wait"), asked.query("thread_id")),
         (Some("true"), Some("42"))
     );
-    let id: Value = sqlx::query_scalar("SELECT result #> '{message,id}' FROM v1.jobs")
+    let id: Value = sqlx::query_scalar("SELECT result -> 'id' FROM v1.jobs")
         .fetch_one(app.pool())
         .await
         .unwrap();
