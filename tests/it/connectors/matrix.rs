@@ -243,12 +243,12 @@ pub(crate) async fn every_fault_at_every_position<V: Vendor>(setup: &Setup<V>) -
             writeln!(failed, "  {operation}, {:?}: {complaint}", case.faults).unwrap();
         }
     }
-    eprintln!(
+    super::report(&format!(
         "{} cases at {} positions in {:.1} s",
         cases.len(),
         positions.len(),
         begun.elapsed().as_secs_f32()
-    );
+    ));
     assert!(failed.is_empty(), "after these faults:\n{failed}");
     stand
 }
@@ -344,11 +344,11 @@ pub(crate) async fn texts_under_random_faults<V: Vendor>(
             writeln!(failed, "  {sender}: {wrong}").unwrap();
         }
     }
-    eprintln!(
+    super::report(&format!(
         "{} texts of {senders} senders, {happened} faults (seed {seed}) in {:.1} s",
         senders * texts_each,
         begun.elapsed().as_secs_f32()
-    );
+    ));
     assert!(happened * 20 > senders * texts_each, "only {happened} faults fell");
     assert!(failed.is_empty(), "seed {seed}:\n{failed}");
     stand

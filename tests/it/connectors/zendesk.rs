@@ -199,7 +199,7 @@ impl Zendesk {
     /// An agent's doing: sets the status of the sender's newest ticket.
     fn set_status(&mut self, sender: &str, status: &str) -> u64 {
         let id = self.tickets_of(sender).last().unwrap().id;
-        self.ticket(&id.to_string()).unwrap().status = status.to_owned();
+        status.clone_into(&mut self.ticket(&id.to_string()).unwrap().status);
         id
     }
 
@@ -372,7 +372,7 @@ impl Zendesk {
         ticket.updates += 1;
         ticket.updated = audit;
         if let Some(status) = given["status"].as_str() {
-            ticket.status = status.to_owned();
+            status.clone_into(&mut ticket.status);
         }
         ticket.comments.push(comment(audit, given));
         Answer::json(
@@ -616,7 +616,7 @@ async fn what_is_set_arrives_in_the_requests() {
         json!({
             "subject": "two lines", "requester_id": user.id, "external_id": marker, "tags": ["sms", "15550009999"],
             "priority": "high", "group_id": 7, "assignee_id": 8,
-            "custom_fields": [{ "id": 360001, "value": "15550009999" }],
+            "custom_fields": [{ "id": 360_001, "value": "15550009999" }],
             "comment": { "body": "two\nlines", "author_id": user.id, "public": true },
         })
     );
