@@ -261,6 +261,11 @@ impl Actions {
         }
     }
 
+    /// What later actions find under `results.NAME` when this action ends with `result`.
+    pub fn as_others_see(&self, action: &str, result: &Value) -> Value {
+        results::members(&self.config, action, result)
+    }
+
     /// What an action would send for a job: the request, the reply with its request, or the line. Sends nothing, and
     /// shows `***` for secrets.
     ///

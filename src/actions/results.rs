@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::context::growing;
 use super::progress::Journal;
@@ -58,24 +58,15 @@ pub(super) fn unknown(config: &Config, action: &ActionSpec) -> Value {
 }
 
 /// What a result has under `results.NAME`: always the same members, null where this result lacks one.
-fn members(config: &Config, name: &str, result: &Value) -> Value {
+pub(super) fn members(config: &Config, name: &str, result: &Value) -> Value {
     let Some(action) = config.actions.get(name) else {
         return Value::Null;
     };
-    let at = |pointer: &str| result.pointer(pointer).cloned().unwrap_or_default();
-    match &action.effect {
-        Effect::Http(spec) => {
-            let capture = |(name, _): &(String, _)| {
-                let captured = result.get("captures").and_then(|captures| captures.get(name));
-                (name.clone(), captured.cloned().unwrap_or_default())
-            };
-            spec.capture.iter().map(capture).collect::<Map<_, _>>().into()
-        }
-        Effect::Connector(spec) => overlaid(spec.empty_result(), result),
-        Effect::Email(_) => json!({ "message_id": at("/message_id") }),
-        Effect::Log(_) => json!({ "line": at("/line") }),
-        Effect::Reply(_) => json!({ "reference": at("/reference") }),
-    }
+    let kept = match &action.effect {
+        Effect::Http(_) => result.get("captures").unwrap_or(&Value::Null),
+        Effect::Connector(_) | Effect::Email(_) | Effect::Log(_) | Effect::Reply(_) => result,
+    };
+    overlaid(action.empty_result(), kept)
 }
 
 /// `shape` with what `result` has of its members.

@@ -3,6 +3,7 @@
 //! The only room that knows `clap`, prints, or decides an exit code: 0 fine, 1 failed, 2 wrong usage. Data goes to standard
 //! output, everything else to standard error. It must not hold any logic that another room could need.
 
+mod actions_test;
 mod check;
 mod completions;
 mod database;
@@ -18,6 +19,7 @@ mod output;
 mod rules_test;
 mod send;
 mod serve;
+mod trial;
 mod verify;
 
 use std::ffi::OsString;
@@ -60,6 +62,9 @@ enum Command {
     /// Try out rules
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Try out actions
+    #[command(subcommand)]
+    Actions(ActionsCommand),
     /// Look at jobs and set them going again
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -75,6 +80,12 @@ enum Command {
     Healthcheck,
     /// Print a completion script for a shell
     Completions(completions::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum ActionsCommand {
+    /// Run one action for real, after asking, and show each request and each answer
+    Test(actions_test::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +115,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Send(arguments) => send::run(config, &arguments).await,
         Command::Verify(arguments) => verify::run(config, &arguments),
         Command::Rules(RulesCommand::Test(arguments)) => rules_test::run(config, &arguments),
+        Command::Actions(ActionsCommand::Test(arguments)) => actions_test::run(config, &arguments).await,
         Command::Jobs(command) => jobs::run(config, command).await,
         Command::Messages(command) => messages::run(config, command).await,
         Command::OptOuts(command) => opt_outs::run(config, command).await,

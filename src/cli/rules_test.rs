@@ -11,12 +11,11 @@ use uuid::Uuid;
 
 use super::failure::Failure;
 use super::send::{FICTIONAL_RECIPIENT, FICTIONAL_SENDER};
-use super::{endpoint, output};
+use super::{endpoint, output, trial};
 use crate::actions::{Actions, context};
 use crate::config::Endpoint;
-use crate::job::{Job, JobKind, JobMessage};
+use crate::job::{Job, JobKind};
 use crate::message::InboundMessage;
-use crate::phone;
 use crate::rules::{self, Explanation, LeftOut, LeftOutJob, PlannedJob, TriedRule, Verdict};
 use crate::store::Store;
 use crate::template::Template;
@@ -44,7 +43,7 @@ pub(super) struct Arguments {
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Result<(), Failure> {
     let config = Arc::new(endpoint::load(config)?.config);
     let endpoint = endpoint::choose(&config, arguments.endpoint.as_deref())?;
-    let message = message(endpoint, arguments);
+    let message = trial::message(endpoint, &arguments.from, &arguments.to, &arguments.text);
     let explanation = rules::explain(&config.rulebook, &endpoint.policy, &message);
     let actions = Actions::new(Arc::clone(&config), nowhere()?).context("preparing the actions")?;
     let report = Report::new(
@@ -65,22 +64,6 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Result<(), Fa
         );
     }
     Ok(())
-}
-
-fn message(endpoint: &Endpoint, arguments: &Arguments) -> InboundMessage {
-    InboundMessage {
-        message_id: None,
-        sender: phone::normalise(&arguments.from, &endpoint.numbers),
-        recipient: phone::normalise(&arguments.to, &endpoint.numbers),
-        text: arguments.text.clone(),
-        sent_at: None,
-        unread_time: None,
-        reference: None,
-        device_id: None,
-        tenant_id: None,
-        tenant_name: None,
-        gateway_rule: None,
-    }
 }
 
 /// A handle that is never used: previewing asks no database, and connections are only opened when first needed.
@@ -280,42 +263,10 @@ impl Previewer<'_> {
     /// The job as it would be claimed for the first time.
     fn job(&self, planned: &PlannedJob, now: DateTime<Utc>) -> Job {
         Job {
-            id: 0,
-            claim: 1,
-            attempt: 1,
             kind: planned.kind,
-            action: planned.action.clone(),
             rule: planned.rule.clone(),
             captures: planned.captures.clone(),
-            results: serde_json::Value::Null,
-            progress: Value::Null,
-            expires_at: None,
-            claimed_at: now,
-            created_at: now,
-            message: self.stored(now),
-        }
-    }
-
-    fn stored(&self, now: DateTime<Utc>) -> JobMessage {
-        let message = self.message;
-        JobMessage {
-            id: Uuid::nil(),
-            endpoint: self.endpoint.name.clone(),
-            message_id: None,
-            conversation_id: message.conversation_id(),
-            sender: message.sender.key().to_owned(),
-            sender_raw: message.sender.raw().to_owned(),
-            sender_answerable: message.sender.can_be_answered(),
-            recipient: message.recipient.key().to_owned(),
-            recipient_raw: message.recipient.raw().to_owned(),
-            text: message.text.clone(),
-            sent_at: Some(now),
-            received_at: now,
-            reference: None,
-            device_id: None,
-            tenant_name: None,
-            duplicates: 0,
-            gateway_rules: Vec::new(),
+            ..trial::job(self.endpoint, self.message, &planned.action, Uuid::nil(), now)
         }
     }
 }
@@ -334,7 +285,7 @@ const SECRET_HEADERS: [&str; 8] = [
 
 /// A secret that the operator wrote into the configuration as plain text is none to the previewed action. What tells it
 /// is the header's name; the report may be shown to others, as the configuration then may not.
-fn without_secrets(mut preview: Value) -> Value {
+pub(super) fn without_secrets(mut preview: Value) -> Value {
     let headers = preview.pointer_mut("/request/headers").and_then(Value::as_object_mut);
     for (name, value) in headers.into_iter().flatten() {
         let is_starred = value.as_str().is_some_and(|value| value.ends_with("***"));
@@ -346,7 +297,7 @@ fn without_secrets(mut preview: Value) -> Value {
 }
 
 /// A preview for a person: what is sent first, then the request that carries it.
-fn shown(preview: &Value) -> String {
+pub(super) fn shown(preview: &Value) -> String {
     let text = |pointer: &str| preview.pointer(pointer).and_then(Value::as_str);
     let mut lines: Vec<String> = Vec::new();
     lines.extend(text("/problem").map(|problem| format!("cannot run: {problem}")));
@@ -404,7 +355,7 @@ mod tests {
             endpoint: None,
             json: false,
         };
-        let message = message(endpoint, &arguments);
+        let message = trial::message(endpoint, &arguments.from, &arguments.to, &arguments.text);
         let explanation = rules::explain(&config.rulebook, &endpoint.policy, &message);
         let actions = Actions::new(Arc::clone(&config), nowhere().unwrap()).unwrap();
         Report::new(

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::action::{HttpSpec, OnUnknown, StatusSet};
 use crate::template::{Template, Tree};
@@ -55,24 +55,21 @@ pub struct ConnectorSpec {
 }
 
 impl ConnectorSpec {
-    /// A result of this action with every member it may have, each null.
+    /// A result of this action with every member it may have, each null. Of a ticket flow it is the ticket, of the others
+    /// the note or the message, so that a template says `results.ticket.number`.
     pub fn empty_result(&self) -> Value {
-        let nothing = |names: &[String]| -> Value { names.iter().map(|name| (name.clone(), Value::Null)).collect() };
-        let created = |names: &[String]| {
-            let mut value = nothing(names);
-            if let Some(members) = value.as_object_mut() {
-                members.insert("created".to_owned(), Value::Null);
-            }
-            value
-        };
+        let made = || json!({ "id": null, "created": null });
         match self.flow {
-            Flow::Attach => json!({ "contact": created(&[ID.to_owned()]), "note": nothing(&[ID.to_owned()]) }),
-            Flow::Ticket => json!({
-                "contact": created(&[ID.to_owned()]),
-                "ticket": created(&self.ticket_members),
-                "note": nothing(&[ID.to_owned()]),
-            }),
-            Flow::Notify => json!({ "message": nothing(&[ID.to_owned()]) }),
+            Flow::Attach => json!({ "id": null, "contact": made() }),
+            Flow::Ticket => {
+                let kept = self.ticket_members.iter().map(String::as_str);
+                let own = [ID, "number", "created"];
+                let mut ticket: Map<_, _> = kept.chain(own).map(|name| (name.to_owned(), Value::Null)).collect();
+                ticket.insert("contact".to_owned(), made());
+                ticket.insert("note".to_owned(), json!({ "id": null }));
+                Value::Object(ticket)
+            }
+            Flow::Notify => json!({ "id": null }),
         }
     }
 }

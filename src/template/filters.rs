@@ -125,7 +125,7 @@ fn soql(text: &str) -> String {
     out
 }
 
-/// Text inside `FIND {…}` in SOSL (the same reference, "FIND {SearchQuery}", reserved characters).
+/// Text inside `FIND {…}` in SOSL (the same reference, `FIND {SearchQuery}`, reserved characters).
 fn sosl(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -137,7 +137,7 @@ fn sosl(text: &str) -> String {
     out
 }
 
-/// Text inside `'…'` in Request Tracker's TicketSQL, where a backslash takes the next character as it is.
+/// Text inside `'…'` in Request Tracker's `TicketSQL`, where a backslash takes the next character as it is.
 fn ticketsql(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -718,3 +718,103 @@ async fn a_service_without_its_database_is_reached_and_says_that_it_cannot_store
     said.fails("endpoint main", "cannot store messages now", "database");
     said.fails("database", "", "is the database running");
 }
+
+// connectors
+
+/// A connector of the operator's own, to be asked at `url`; `probe` is its harmless request.
+fn connector(url: &str, probe: &str) -> String {
+    format!(
+        r#"
+[connector.desk]
+title = "The Desk"
+flows = ["notify"]
+base_url = "{{url}}"
+[connector.desk.knobs.url]
+type = "url"
+required = true
+[connector.desk.knobs.token]
+type = "secret"
+required = true
+[[connector.desk.auth]]
+when = ["token"]
+kind = "header"
+header = "x-api-token"
+value = "{{{{ secret.token }}}}"
+{probe}
+[connector.desk.operation.notify]
+effect = "at_most_once"
+path = "/messages"
+json = {{ text = "{{{{ text }}}}" }}
+[action.desk]
+connector = {{ use = "desk", url = "{url}", token = "sk_live_of the desk", allow_http = true, allow_private = ["127.0.0.0/8"] }}
+"#
+    )
+}
+
+const PROBE: &str = "[connector.desk.operation.probe]\neffect = \"read\"\nmethod = \"GET\"\npath = \"/me\"\n";
+
+#[tokio::test]
+async fn an_account_is_asked_with_a_request_that_only_looks() {
+    let patient = Patient::new().await;
+    let service = patient.serve(NOTES).await;
+    let desk = Fake::start().await;
+    let toml = |url: &str, probe: &str| format!("{}{NOTES}{}", listening(service.address), connector(url, probe));
+    let with_probe = toml(&desk.url(""), PROBE);
+
+    desk.always(answer(200, &[], "{}"));
+    let said = patient.look(&with_probe).await;
+    said.is_fine("action desk", "The Desk answers and takes the credentials");
+    let asked = desk.asked();
+    assert_eq!(
+        (asked.len(), asked[0].method.as_str(), asked[0].path.as_str()),
+        (1, "GET", "/me")
+    );
+    assert_eq!(asked[0].headers["x-api-token"], "sk_live_of the desk");
+
+    desk.always(answer(401, &[], r#"{"error":"no such token: sk_live_of the desk"}"#));
+    let said = patient.look(&with_probe).await;
+    said.fails("action desk", "The Desk refuses the credentials", "working ones");
+
+    desk.always(answer(500, &[], "{}"));
+    patient
+        .look(&with_probe)
+        .await
+        .fails("action desk", "The Desk cannot be used", "tried again by themselves");
+    let closed = format!("http://{}", nobody().await);
+    patient
+        .look(&toml(&closed, PROBE))
+        .await
+        .fails("action desk", "The Desk cannot be used", "its address");
+
+    let before = desk.asked().len();
+    let said = patient.look(&toml(&desk.url(""), "")).await;
+    said.is_fine("action desk", "was not asked");
+    assert_eq!(desk.asked().len(), before);
+}
+
+#[tokio::test]
+async fn an_action_that_is_paused_is_named_with_its_reason_and_its_jobs_are_not_called_late() {
+    let patient = Patient::new().await;
+    let mut service = patient.serve(NOTES).await;
+    assert_eq!(service.text("15550001234", "hello").await.status, 200);
+    helpers::jobs_ended(&patient.database.pool).await;
+    service.kill().await;
+    patient
+        .execute(
+            "UPDATE smshook.jobs SET state = 'available', finished_at = NULL, run_at = now() - interval '10 minutes'",
+        )
+        .await;
+    patient
+        .execute(
+            "INSERT INTO smshook.paused_actions (action, reason, paused_at, trial_at) \
+             VALUES ('note', 'answered 401', '2026-01-31T12:00:00Z', now())",
+        )
+        .await;
+    let said = patient.look(&format!("{}{NOTES}", listening(service.address))).await;
+    said.warns(
+        "queue note",
+        "paused since 2026-01-31T12:00:00Z: answered 401",
+        "`smshook jobs resume note`",
+    );
+    said.is_fine("queue", "nothing is due");
+}

@@ -90,7 +90,7 @@ fn the_configuration_of_the_readme_is_one() {
     let file = directory.path().join("config.toml");
     std::fs::write(&file, blocks("toml")[0]).unwrap();
     let environment =
-        |name: &str| matches!(name, "SMS_WEBHOOK_SECRET" | "SMS_API_TOKEN").then(|| "something".to_owned());
+        |name: &str| matches!(name, "SMS_WEBHOOK_SECRET" | "SMS_API_TOKEN" | "ZENDESK_SECRET").then(|| "something".to_owned());
     let loaded = smshook::config::load(&smshook::config::Source::File(file), &environment);
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);

@@ -84,9 +84,9 @@ impl Run<'_> {
                     }
                     self.save().await?;
                     let id = (!message.id.is_empty()).then_some(message.id);
-                    return Ok(json!({ "message": { "id": id } }));
+                    return Ok(json!({ "id": id }));
                 }
-                Performed::Exists => return Ok(json!({ "message": { "id": null } })),
+                Performed::Exists => return Ok(json!({ "id": null })),
                 Performed::Gone | Performed::Closed if self.thread.take().is_some() => {
                     self.changes.push(LinkChange {
                         kind: LinkKind::Thread,
@@ -351,25 +351,27 @@ impl Run<'_> {
         self.save().await
     }
 
+    /// What is kept of the job: the ticket, or else the note, and whose contact it is on.
     fn result(&self, note: Option<&Made>) -> Value {
         let contact = self.steps.contact.as_ref();
-        let ticket = self.steps.ticket.as_ref();
-        let note = note.map(|note| &note.id).filter(|id| !id.is_empty());
-        let mut result = json!({
-            "contact": {
-                "id": contact.map(|contact| &contact.id),
-                "created": contact.is_some_and(|contact| contact.created),
-            },
-            "note": { "id": note },
+        let contact = json!({
+            "id": contact.map(|contact| &contact.id),
+            "created": contact.is_some_and(|contact| contact.created),
         });
-        if let (Some(ticket), Value::Object(result)) = (ticket, &mut result) {
-            let mut seen = super::thing(Some(ticket), &self.spec.ticket_members);
-            if let Value::Object(seen) = &mut seen {
-                seen.insert("created".to_owned(), ticket.created.into());
-            }
-            result.insert("ticket".to_owned(), seen);
+        let note = note.map(|note| &note.id).filter(|id| !id.is_empty());
+        let Some(ticket) = &self.steps.ticket else {
+            return json!({ "id": note, "contact": contact });
+        };
+        let mut result = ticket.kept.clone();
+        result.insert("id".to_owned(), ticket.id.clone().into());
+        // What people call it by; where that is the ID itself, no file has to say so.
+        if result.get("number").is_none_or(Value::is_null) {
+            result.insert("number".to_owned(), ticket.id.clone().into());
         }
-        result
+        result.insert("created".to_owned(), ticket.created.into());
+        result.insert("contact".to_owned(), contact);
+        result.insert("note".to_owned(), json!({ "id": note }));
+        Value::Object(result)
     }
 }
 

@@ -1,13 +1,19 @@
 //! What actions and replies talk to: whether the way there is clear. No message, no request of an action's own is sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use url::Url;
 
 use super::report::{Check, Report};
 use crate::actions::local::{self, LocalError, TlsTrouble, Trouble};
-use crate::config::{Config, Effect, HttpSpec};
+use crate::actions::{Actions, Probed};
+use crate::cli::trial;
+use crate::config::{ActionSpec, Config, Effect, HttpSpec};
+
+/// How long a system may take to answer a request that only looks, a token for it included.
+const PROBE: Duration = Duration::from_secs(15);
 
 /// Tries every gateway's and every action's host, all at once, and reports in the order of the configuration.
 pub(super) async fn check(config: &Arc<Config>, report: &mut Report) {
@@ -15,14 +21,84 @@ pub(super) async fn check(config: &Arc<Config>, report: &mut Report) {
         let channel = endpoint.reply.as_ref()?;
         Some(spawn(format!("replies {}", endpoint.name), &channel.request))
     });
-    let actions = config.actions.values().filter_map(|action| match &action.effect {
-        Effect::Http(spec) => Some(spawn(format!("action {}", action.name), spec)),
-        Effect::Connector(_) | Effect::Email(_) | Effect::Reply(_) | Effect::Log(_) => None,
-    });
-    let begun: Vec<(String, JoinHandle<Check>)> = replies.chain(actions).collect();
+    let begun: Vec<(String, JoinHandle<Check>)> = replies.chain(actions(config, report)).collect();
     for (what, check) in begun {
-        let failed = |error| Check::failed(what, format!("{error}"), "this is a bug of smshook: please report it");
+        let failed = |error| {
+            let advice = "this is a bug of smshook: please report it";
+            Check::failed(what, format!("{error}"), advice)
+        };
         report.add(check.await.unwrap_or_else(failed));
+    }
+}
+
+/// One's own requests are not sent, a connector's are as far as it has one that only looks.
+fn actions(config: &Arc<Config>, report: &mut Report) -> Vec<(String, JoinHandle<Check>)> {
+    let actions = match Actions::for_trial(Arc::clone(config), None) {
+        Ok(actions) => Some(Arc::new(actions)),
+        Err(error) => {
+            report.add(Check::failed(
+                "actions",
+                error.to_string(),
+                "no action can run before this is mended",
+            ));
+            None
+        }
+    };
+    let begin = |action: &ActionSpec| {
+        let what = format!("action {}", action.name);
+        match &action.effect {
+            Effect::Http(spec) => Some(spawn(what, spec)),
+            Effect::Connector(_) | Effect::Email(_) => {
+                let probing = probe(Arc::clone(config), Arc::clone(actions.as_ref()?), action.name.clone());
+                Some((what, tokio::spawn(probing)))
+            }
+            Effect::Reply(_) | Effect::Log(_) => None,
+        }
+    };
+    config.actions.values().filter_map(begin).collect()
+}
+
+/// Asks the account of an action with a request that only looks.
+async fn probe(config: Arc<Config>, actions: Arc<Actions>, action: String) -> Check {
+    let what = format!("action {action}");
+    let title = config
+        .actions
+        .get(&action)
+        .map(|action| title(&action.effect))
+        .unwrap_or_default();
+    let asking = async {
+        let endpoint = config.endpoints.first()?;
+        actions.probe(&action, &trial::nobodys_job(endpoint, &action)).await
+    };
+    let probed = tokio::time::timeout(PROBE, asking)
+        .await
+        .unwrap_or_else(|_elapsed| Some(Probed::Fails(format!("no answer within {} s", PROBE.as_secs()))));
+    match probed {
+        Some(Probed::Answers) => Check::ok(what, format!("{title} answers and takes the credentials")),
+        Some(Probed::NotAsked) | None => Check::ok(
+            what,
+            format!(
+                "{title} was not asked: it has no request that only looks; `smshook actions test {action}` sends a real one"
+            ),
+        ),
+        Some(Probed::CredentialsRefused(said)) => Check::failed(
+            what,
+            format!("{title} refuses the credentials: {said}"),
+            "give it working ones, with every permission that the connector needs, and start the service again",
+        ),
+        Some(Probed::Fails(said)) => Check::failed(
+            what,
+            format!("{title} cannot be used: {said}"),
+            "correct its address in the configuration, or wait until it works again: jobs are tried again by themselves",
+        ),
+    }
+}
+
+fn title(effect: &Effect) -> String {
+    match effect {
+        Effect::Connector(spec) => spec.title.clone(),
+        Effect::Email(spec) => format!("the SMTP server `{}:{}`", spec.host, spec.port),
+        Effect::Reply(_) | Effect::Http(_) | Effect::Log(_) => String::new(),
     }
 }
 

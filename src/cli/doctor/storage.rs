@@ -5,8 +5,9 @@ use chrono::Utc;
 use super::clock::Reading;
 use super::report::{Check, Report};
 use crate::app::Database;
+use crate::cli::output;
 use crate::config::Config;
-use crate::store::{JobCount, SchemaFacts, Store, StoreError};
+use crate::store::{JobCount, PausedAction, SchemaFacts, Store, StoreError};
 
 /// A job that is due for longer than this, in seconds, is not being worked on.
 const OVERDUE: i64 = 60;
@@ -111,7 +112,16 @@ fn permissions(closed: &[String]) -> Check {
 }
 
 async fn queue(store: &Store, report: &mut Report) {
-    let paused = Vec::<String>::new();
+    let paused = match store.paused_actions().await {
+        Ok(paused) => paused,
+        Err(error) => {
+            report.add(failure("queue", &error));
+            Vec::new()
+        }
+    };
+    for action in &paused {
+        report.add(waiting_for_credentials(action));
+    }
     match store.discarded_jobs().await {
         Err(error) => report.add(failure("queue", &error)),
         Ok(discarded) => discarded.iter().for_each(|jobs| report.add(waiting_for_a_person(jobs))),
@@ -153,9 +163,31 @@ fn waiting_for_a_person(jobs: &JobCount) -> Check {
     )
 }
 
+fn waiting_for_credentials(paused: &PausedAction) -> Check {
+    let PausedAction {
+        action,
+        reason,
+        paused_at,
+        ..
+    } = paused;
+    Check::warning(
+        format!("queue {action}"),
+        format!(
+            "paused since {}: {}",
+            output::stamp(*paused_at),
+            output::one_line(reason, 500)
+        ),
+        format!(
+            "give it working credentials and start the service again, or mend the account; `smshook jobs resume {action}` \
+             tries at once"
+        ),
+    )
+}
+
 /// The job that is due for longest. Those of a paused action are not meant to run.
-fn oldest(due: &[JobCount], paused: &[String]) -> Check {
-    let meant = due.iter().filter(|jobs| !paused.contains(&jobs.action));
+fn oldest(due: &[JobCount], paused: &[PausedAction]) -> Check {
+    let is_paused = |jobs: &JobCount| paused.iter().any(|paused| paused.action == jobs.action);
+    let meant = due.iter().filter(|jobs| !is_paused(jobs));
     match meant.max_by_key(|jobs| jobs.seconds) {
         Some(jobs) if jobs.seconds > OVERDUE => Check::warning(
             "queue",

@@ -193,8 +193,8 @@ impl Reader<'_> {
     /// A connector action: `place` is its `connector`, `names` what its templates may use.
     pub(super) fn connector(&mut self, place: &Place, own: &OwnConnectors, names: &Rc<Names>) -> Option<ConnectorSpec> {
         let (keys, whole) = self.fill::<file::Connector>(place);
-        let named = keys.as_ref().map(|keys| keys.r#use.clone());
-        let source = named.and_then(|name| self.connector_source(&place.key("use"), &name, own));
+        let wanted = keys.as_ref().map(|keys| keys.r#use.clone());
+        let source = wanted.and_then(|name| self.connector_source(&place.key("use"), &name, own));
         self.hide_secrets(place, source.as_deref());
         let (keys, source) = (keys?, source?);
         let networks = self.networks(&Spot::named(place.key("allow_private"), names), &keys.allow_private);

@@ -44,24 +44,24 @@ fn the_results_of_a_connector_are_those_of_its_flow() {
     };
     let loaded = with(
         "ticket",
-        "{{ results.one.ticket.number }} {{ results.one.ticket.url }} {{ results.one.ticket.created }} \
+        "{{ results.one.number }} {{ results.one.url }} {{ results.one.created }} \
          {{ results.one.contact.id }} {{ results.one.contact.created }} {{ results.one.note.id }}",
     );
     let config = loaded.unwrap().config;
     assert_eq!(
         config.actions["one"].empty_result(),
         serde_json::json!({
+            "id": null, "number": null, "url": null, "created": null,
             "contact": { "id": null, "created": null },
-            "ticket": { "id": null, "number": null, "url": null, "created": null },
             "note": { "id": null },
         })
     );
-    with("attach", "{{ results.one.contact.id }}{{ results.one.note.id }}").unwrap();
-    with("notify", "{{ results.one.message.id }}").unwrap();
-    let said = with("notify", "{{ results.one.ticket.id }}").unwrap_err();
-    assert!(said.contains("`results.one.ticket` is undefined"), "{said}");
-    let said = with("ticket", "{{ results.one.ticket.nummer }}").unwrap_err();
-    assert!(said.contains("`results.one.ticket.nummer` is undefined"), "{said}");
+    with("attach", "{{ results.one.contact.id }}{{ results.one.id }}").unwrap();
+    with("notify", "{{ results.one.id }}").unwrap();
+    let said = with("notify", "{{ results.one.number }}").unwrap_err();
+    assert!(said.contains("`results.one.number` is undefined"), "{said}");
+    let said = with("ticket", "{{ results.one.nummer }}").unwrap_err();
+    assert!(said.contains("`results.one.nummer` is undefined"), "{said}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::matrix::{self, Notes, Setup};
 use super::vendor::{Answer, Asked, Census, Fault, StandIn, Vendor, number_in, person};
-use crate::helpers::{App, eventually};
+use crate::email::pause;
+use crate::helpers::App;
 
 const WEBHOOK: &str = "/api/webhooks/1234567890/of-the-tests";
 
@@ -226,13 +227,7 @@ async fn a_deleted_webhook_stops_the_action_at_once() {
     let (stand, app) = started("").await;
     stand.with(|discord| discord.deleted = true);
     app.text(&person(1)[1..], "hello").await;
-    eventually("the job waits with its reason", async || {
-        app.jobs().await[0]
-            .2
-            .as_ref()
-            .is_some_and(|reason| reason.contains("404"))
-    })
-    .await;
+    assert!(pause(&app).await.contains("404"));
     assert_eq!(app.jobs().await[0].1, "available");
     assert_eq!(stand.exchanges().len(), 1);
 }

@@ -95,7 +95,7 @@ impl Pipedrive {
             .collect();
         Answer::json(
             200,
-            &json!({ "success": true, "data": { "items": items }, "additional_data": { "next_cursor": null } }),
+            &json!({ "success": true, "data": { "items": items }, "additional_data": {} }),
         )
     }
 
@@ -176,10 +176,7 @@ fn newest(all: &[Value], asked: &Asked, fits: impl Fn(&Value) -> bool) -> Answer
         return failed(400, "the tests want the newest first");
     }
     let found: Vec<&Value> = all.iter().rev().filter(|one| fits(one)).take(limit).collect();
-    Answer::json(
-        200,
-        &json!({ "success": true, "data": found, "additional_data": { "next_cursor": null } }),
-    )
+    Answer::json(200, &json!({ "success": true, "data": found, "additional_data": {} }))
 }
 
 fn plain(number: &str) -> String {
@@ -272,7 +269,10 @@ const CONTRACT: Contract = Contract {
         "GET /api/v2/persons",
         "left out of the excerpt; as the list of activities",
     )],
-    excused: &[],
+    excused: &[(
+        "GET /v1/notes: answer 200 at `/data`: null is not of type",
+        "version 1 answers null for an empty list, which its description leaves out",
+    )],
 };
 
 fn setup(vendor: fn() -> Pipedrive, keys: fn(&str) -> String) -> Setup<Pipedrive> {

@@ -639,7 +639,8 @@ async fn a_contact_is_found_however_its_number_was_typed() {
 /// How the first attempt of a text ends whose first change is answered so.
 async fn after(answer: Answer, more: &str) -> (Once<Salesforce>, Ended) {
     let mut org = Salesforce::new();
-    org.scripted.push(answer);
+    // twice, since refused credentials are renewed once
+    org.scripted = vec![answer.clone(), answer];
     let once = Once::start(org, |url| keys(url, more)).await;
     let ended = once.attempts(&person(1), "hello").await;
     (once, ended)

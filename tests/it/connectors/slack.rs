@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::matrix::{self, Notes, Setup};
 use super::vendor::{Answer, Asked, Census, Fault, StandIn, Vendor, number_in, person};
+use crate::email::pause;
 use crate::helpers::{App, eventually};
 
 const TOKEN: &str = "xoxb-of-the-tests";
@@ -285,11 +286,7 @@ async fn a_token_that_is_not_taken_stops_the_action_and_keeps_the_text() {
         let (stand, app) = started(keys, "").await;
         stand.with(|slack| slack.refuses = Some(word));
         app.text(&person(1)[1..], "hello").await;
-        eventually("the job waits with its reason", async || {
-            let jobs = app.jobs().await;
-            jobs[0].1 != "discarded" && jobs[0].2.as_ref().is_some_and(|reason| reason.contains(word))
-        })
-        .await;
+        assert!(pause(&app).await.contains(word), "{word}");
         assert_eq!(app.jobs().await[0].1, "available", "{word}");
     }
 }

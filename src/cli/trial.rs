@@ -1,0 +1,76 @@
+//! A message that nobody sent, for commands that show or try what it would cause. Nothing of it is stored.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::send::{FICTIONAL_RECIPIENT, FICTIONAL_SENDER};
+use crate::config::Endpoint;
+use crate::job::{Job, JobKind, JobMessage};
+use crate::message::InboundMessage;
+use crate::phone;
+
+/// The message as the endpoint would read it.
+pub(super) fn message(endpoint: &Endpoint, from: &str, to: &str, text: &str) -> InboundMessage {
+    InboundMessage {
+        message_id: None,
+        sender: phone::normalise(from, &endpoint.numbers),
+        recipient: phone::normalise(to, &endpoint.numbers),
+        text: text.to_owned(),
+        sent_at: None,
+        unread_time: None,
+        reference: None,
+        device_id: None,
+        tenant_id: None,
+        tenant_name: None,
+        gateway_rule: None,
+    }
+}
+
+/// The job of an action for the message, as it would be claimed for the first time. `id` stands for the message: it makes
+/// the keys by which other systems recognise what they have done before.
+pub(super) fn job(endpoint: &Endpoint, message: &InboundMessage, action: &str, id: Uuid, now: DateTime<Utc>) -> Job {
+    Job {
+        id: 0,
+        claim: 1,
+        attempt: 1,
+        kind: JobKind::Action,
+        action: action.to_owned(),
+        rule: None,
+        captures: json!({}),
+        results: Value::Null,
+        progress: Value::Null,
+        expires_at: None,
+        claimed_at: now,
+        created_at: now,
+        message: stored(endpoint, message, id, now),
+    }
+}
+
+/// A job for asking whether a connection works: it is about nobody.
+pub(super) fn nobodys_job(endpoint: &Endpoint, action: &str) -> Job {
+    let message = message(endpoint, FICTIONAL_SENDER, FICTIONAL_RECIPIENT, "");
+    job(endpoint, &message, action, Uuid::now_v7(), Utc::now())
+}
+
+fn stored(endpoint: &Endpoint, message: &InboundMessage, id: Uuid, now: DateTime<Utc>) -> JobMessage {
+    JobMessage {
+        id,
+        endpoint: endpoint.name.clone(),
+        message_id: None,
+        conversation_id: message.conversation_id(),
+        sender: message.sender.key().to_owned(),
+        sender_raw: message.sender.raw().to_owned(),
+        sender_answerable: message.sender.can_be_answered(),
+        recipient: message.recipient.key().to_owned(),
+        recipient_raw: message.recipient.raw().to_owned(),
+        text: message.text.clone(),
+        sent_at: Some(now),
+        received_at: now,
+        reference: None,
+        device_id: None,
+        tenant_name: None,
+        duplicates: 0,
+        gateway_rules: Vec::new(),
+    }
+}
