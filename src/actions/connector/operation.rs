@@ -74,11 +74,12 @@ impl<'a> Run<'a> {
         {
             return Ok(Performed::Done(self.finish(name, hit)));
         }
+        let still_unclear = self.steps.is_unclear(name);
         let request = self.request(name, operation)?;
         self.leave_to_send().await?;
         self.write_down(name, &request).await?;
         let said = self.say(name, operation, &request).await?;
-        self.conclude(name, operation, said).await
+        self.conclude(name, operation, said, still_unclear).await
     }
 
     /// The bytes to send: those of before where their end is not known, or where nothing has changed since.
@@ -112,8 +113,15 @@ impl<'a> Run<'a> {
         self.save().await
     }
 
-    /// What the operation's end means for the flow, or for the job.
-    async fn conclude(&mut self, name: OperationName, operation: &Operation, said: Said) -> Result<Performed, Outcome> {
+    /// What the operation's end means for the flow, or for the job. That it could not be sent again says nothing about an
+    /// earlier time whose end is `still_unclear`.
+    async fn conclude(
+        &mut self,
+        name: OperationName,
+        operation: &Operation,
+        said: Said,
+        still_unclear: bool,
+    ) -> Result<Performed, Outcome> {
         match said {
             Said::Done(answer, json) => match self.made(name, operation, json.as_ref())? {
                 Some(hit) => Ok(Performed::Done(self.finish(name, hit))),
@@ -141,11 +149,12 @@ impl<'a> Run<'a> {
             }
             | Said::Unknown(error) => Err(self.unclear(name, operation, &error)),
             other => {
-                self.steps.clear();
                 let outcome = self.outcome(name, other);
                 if matches!(outcome, Outcome::Discard(_)) {
                     // A person's retry is to render it anew: what was wrong may have been mended.
-                    self.steps.pending = None;
+                    self.steps.drop_pending();
+                } else if !still_unclear {
+                    self.steps.clear();
                 }
                 self.save().await?;
                 Err(outcome)
