@@ -141,12 +141,16 @@ impl<'a> Run<'a> {
             }
             | Said::Unknown(error) => Err(self.unclear(name, operation, &error)),
             other => {
-                self.steps.clear();
                 let outcome = self.outcome(name, other);
                 if matches!(outcome, Outcome::Discard(_)) {
+                    self.steps.clear();
                     // A person's retry is to render it anew: what was wrong may have been mended.
                     self.steps.pending = None;
+                } else if !matches!(operation.effect, EffectClass::Unique | EffectClass::Keyed(_)) {
+                    self.steps.clear();
                 }
+                // What may be repeated is repeated before anything else is looked for: a failure of the server's own, or an
+                // unclear end before this one, may have left a ticket that would be taken for somebody else's.
                 self.save().await?;
                 Err(outcome)
             }
