@@ -31,7 +31,7 @@ class Keep:
         line = json.dumps({
             "headers": [[name, str(value)] for name, value in mail.items()],
             "defects": [str(defect) for part in mail.walk() for defect in part.defects],
-            "body": mail.get_content(), "type": mail.get_content_type(), "parts": len(list(mail.walk())),
+            "body": mail.get_content().replace("\r\n", "\n"), "type": mail.get_content_type(), "parts": len(list(mail.walk())),
             "from": envelope.mail_from, "to": envelope.rcpt_tos, "user": session.auth_data.login.decode() if session.authenticated else None,
             "tls": server.transport.get_extra_info("cipher") is not None,
         })
@@ -42,7 +42,7 @@ class Keep:
         return "250 taken"
 
 def log_in(server, session, envelope, mechanism, data):
-    return AuthResult(success=data.login == b"me" and data.password == b"hunter2 \xc3\xbc", auth_data=data)
+    return AuthResult(success=data.login == b"me" and data.password == b"hunter2 \xc3\xbc", handled=False, auth_data=data)
 
 def session():
     return SMTP(Keep(), hostname="localhost", tls_context=tls if mode == "starttls" else None,

@@ -48,6 +48,8 @@ impl Discord {
         while let Some(c) = rest.next() {
             match (c, rest.peek()) {
                 ('\\', Some(next)) if next.is_ascii_punctuation() => shown.extend(rest.next()),
+                // what nobody sees
+                ('\u{200b}', _) => {}
                 _ => shown.push(c),
             }
         }
