@@ -10,7 +10,7 @@ use smshook::metrics::Metrics;
 use smshook::store::{Settlement, Store, Want};
 use smshook::worker::Worker;
 
-use crate::helpers::{self, Intake, count};
+use crate::helpers::{self, Answer, App, Fake, Intake, count};
 
 /// Nothing here is found by polling.
 const ORDERED: &str = r#"
@@ -188,4 +188,65 @@ async fn a_worker_runs_what_it_has_woken_at_once() {
     );
     stop.cancel();
     working.await.unwrap();
+}
+
+/// A helpdesk whose answer to a request has a number, and a reply that tells it.
+async fn thanking(desk: &Fake, gateway: &Fake) -> App {
+    App::start(&format!(
+        r#"
+        {}
+        [action.ticket]
+        http = {{ url = "{}", json = {{ text = "{{{{ text }}}}" }}, capture = {{ number = "/number" }}, allow_http = true, allow_private = ["127.0.0.0/8"] }}
+        retry_base = "20ms"
+        [action.thanks]
+        after = ["ticket"]
+        reply = {{ text = "Thanks, we opened #{{{{ results.ticket.number }}}}" }}
+        [[rule]]
+        name = "all"
+        any = true
+        actions = ["thanks", "ticket"]
+        "#,
+        helpers::replying_endpoint(gateway),
+        desk.url("/tickets"),
+    ))
+    .await
+}
+
+fn opened() -> Answer {
+    Answer::Now(201, vec![], json!({ "number": 123 }).to_string())
+}
+
+#[tokio::test]
+async fn a_reply_tells_the_number_of_the_ticket_that_another_action_opened() {
+    let (desk, gateway) = (Fake::start().await, Fake::start().await);
+    desk.then(Fake::status(503));
+    desk.then(opened());
+    let app = thanking(&desk, &gateway).await;
+    app.text("15551230001", "help me").await;
+    app.all_jobs_ended().await;
+    assert_eq!(
+        desk.asked().len(),
+        2,
+        "the ticket needed a second try, for which the reply waited"
+    );
+    let sent: Value = serde_json::from_str(&gateway.asked()[0].body).unwrap();
+    assert_eq!(sent["text"], "Thanks, we opened #123");
+    assert_eq!(gateway.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_reply_about_a_ticket_that_was_never_opened_is_not_sent() {
+    let (desk, gateway) = (Fake::start().await, Fake::start().await);
+    desk.then(Fake::status(422));
+    let app = thanking(&desk, &gateway).await;
+    app.text("15551230001", "help me").await;
+    app.all_jobs_ended().await;
+    let jobs = app.jobs().await;
+    let thanks = jobs.iter().find(|(action, ..)| action == "thanks").unwrap();
+    assert_eq!(thanks.1, "cancelled");
+    assert_eq!(
+        thanks.2.as_deref(),
+        Some("it comes after `ticket`, which was discarded")
+    );
+    assert!(gateway.asked().is_empty());
 }

@@ -10,7 +10,7 @@ use smshook::store::{JOBS_CHANNEL, Settlement, Store, Want};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 
-use crate::helpers::{self, App, Intake, count, eventually};
+use crate::helpers::{self, App, Fake, Intake, count, eventually};
 use crate::testkit::TestDatabase;
 
 const REASON: &str = "401: the token is not accepted";
@@ -351,4 +351,43 @@ async fn a_scrape_says_whether_the_database_answered_it() {
     assert_eq!(is_up().await, "0");
     server.start_again().await;
     eventually("the database answers again", async || is_up().await == "1").await;
+}
+
+#[tokio::test]
+async fn refused_credentials_cost_no_text_and_all_are_delivered_once_they_are_mended() {
+    let fake = Fake::start().await;
+    fake.always(Fake::status(401));
+    let app = App::start(&format!(
+        r#"
+        [action.crm]
+        http = {{ url = "{}", json = {{ text = "{{{{ text }}}}" }}, allow_http = true, allow_private = ["127.0.0.0/8"] }}
+        concurrency = 2
+        [[rule]]
+        name = "all"
+        any = true
+        actions = ["crm"]
+        "#,
+        fake.url("/crm"),
+    ))
+    .await;
+    for nth in 0..12 {
+        app.text(&format!("1555123{nth:04}"), "hello").await;
+    }
+    eventually("the action is paused", async || {
+        app.count("SELECT count(*) FROM v1.paused_actions WHERE action = 'crm' AND reason LIKE 'answered 401%'")
+            .await
+            == 1
+    })
+    .await;
+    assert!(
+        fake.asked().len() <= 2,
+        "no more than those that ran beside the first are burnt"
+    );
+    let waiting = "SELECT count(*) FROM v1.jobs WHERE state IN ('available', 'running') AND attempt <= 1";
+    assert_eq!(app.count(waiting).await, 12);
+    fake.always(Fake::status(200));
+    let store = Store::new(app.database.options(), 1);
+    eventually("it goes on", async || store.resume_action("crm").await.unwrap()).await;
+    app.all_jobs_ended().await;
+    assert_eq!(app.count("SELECT count(*) FROM v1.jobs WHERE state = 'done'").await, 12);
 }

@@ -78,8 +78,8 @@ fn judge_as(
         401 => Meaning::Auth,
         404 | 410 if name.is_none_or(names_something) => Meaning::Gone,
         408 | 425 | 429 => Meaning::Retry,
-        // A 503 means "not now", but a proxy in between says it, too; who can look, looks.
-        503 if effect != EffectClass::Reconcilable => Meaning::Retry,
+        // A 503 means "not now", but a proxy in between says it, too: who can make sure, does.
+        503 if effect == EffectClass::AtMostOnce => Meaning::Retry,
         500..=599 => may_have_happened(effect),
         _ => Meaning::Refused,
     };
@@ -97,8 +97,10 @@ const fn names_something(name: OperationName) -> bool {
 /// What a failure of the server's own means: it may have struck after the effect.
 const fn may_have_happened(effect: EffectClass) -> Meaning {
     match effect {
-        EffectClass::Read | EffectClass::Unique => Meaning::Retry,
-        EffectClass::Keyed(_) | EffectClass::Reconcilable | EffectClass::AtMostOnce => Meaning::Unknown,
+        EffectClass::Read => Meaning::Retry,
+        EffectClass::Keyed(_) | EffectClass::Unique | EffectClass::Reconcilable | EffectClass::AtMostOnce => {
+            Meaning::Unknown
+        }
     }
 }
 

@@ -74,16 +74,18 @@ impl<'a> Run<'a> {
         {
             return Ok(Performed::Done(self.finish(name, hit)));
         }
+        let still_unclear = self.steps.is_unclear(name);
         let request = self.request(name, operation)?;
         self.leave_to_send().await?;
         self.write_down(name, &request).await?;
         let said = self.say(name, operation, &request).await?;
-        self.conclude(name, operation, said).await
+        self.conclude(name, operation, said, still_unclear).await
     }
 
     /// The bytes to send: those of before where their end is not known, or where nothing has changed since.
     fn request(&mut self, name: OperationName, operation: &Operation) -> Result<Rendered, Outcome> {
-        let pending = self.steps.pending.take_if(|pending| pending.operation == name.as_str());
+        let pending = self.steps.pending.clone();
+        let pending = pending.filter(|pending| pending.operation == name.as_str());
         let first_at = pending.as_ref().map(|pending| pending.first_at);
         let request = match pending {
             Some(pending) if pending.unclear => pending.request,
@@ -112,8 +114,15 @@ impl<'a> Run<'a> {
         self.save().await
     }
 
-    /// What the operation's end means for the flow, or for the job.
-    async fn conclude(&mut self, name: OperationName, operation: &Operation, said: Said) -> Result<Performed, Outcome> {
+    /// What the operation's end means for the flow, or for the job. That it could not be sent again says nothing about an
+    /// earlier time whose end is `still_unclear`.
+    async fn conclude(
+        &mut self,
+        name: OperationName,
+        operation: &Operation,
+        said: Said,
+        still_unclear: bool,
+    ) -> Result<Performed, Outcome> {
         match said {
             Said::Done(answer, json) => match self.made(name, operation, json.as_ref())? {
                 Some(hit) => Ok(Performed::Done(self.finish(name, hit))),
@@ -121,6 +130,7 @@ impl<'a> Run<'a> {
                     name,
                     operation,
                     &format!("answered {} without saying what it made", answer.status),
+                    None,
                 )),
             },
             Said::No {
@@ -137,15 +147,17 @@ impl<'a> Run<'a> {
             Said::No {
                 meaning: Meaning::Unknown,
                 error,
-                ..
-            }
-            | Said::Unknown(error) => Err(self.unclear(name, operation, &error)),
+                after,
+            } => Err(self.unclear(name, operation, &error, after)),
+            Said::Unknown(error) => Err(self.unclear(name, operation, &error, None)),
             other => {
-                self.steps.clear();
                 let outcome = self.outcome(name, other);
                 if matches!(outcome, Outcome::Discard(_)) {
+                    self.steps.clear();
                     // A person's retry is to render it anew: what was wrong may have been mended.
-                    self.steps.pending = None;
+                    self.steps.drop_pending();
+                } else if !still_unclear {
+                    self.steps.clear();
                 }
                 self.save().await?;
                 Err(outcome)
@@ -193,19 +205,23 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The job's outcome when nobody knows whether the operation was done. What was written down before sending stays.
-    fn unclear(&self, name: OperationName, operation: &Operation, error: &str) -> Outcome {
+    /// The job's outcome when nobody knows whether the operation was done; `after` is what the other side asked for. What was
+    /// written down before sending stays: it is cleared up, or sent again as it is, before anything else is looked for. What
+    /// was made after all would be taken for somebody else's.
+    fn unclear(&self, name: OperationName, operation: &Operation, error: &str, after: Option<Duration>) -> Outcome {
+        if let Some(after) = after {
+            self.connection.bucket.quiet_for(after);
+        }
+        let error = format!("{name}: {error}");
         match (operation.effect, operation.on_unknown) {
-            (EffectClass::AtMostOnce, OnUnknown::Skip | OnUnknown::Hold) => {
-                unknown(self.job.attempt, &format!("{name}: {error}"))
-            }
+            (EffectClass::AtMostOnce, OnUnknown::Skip | OnUnknown::Hold) => unknown(self.job.attempt, &error),
             (EffectClass::Reconcilable, _) => Outcome::Retry {
-                error: format!("{name}: {error}; it may have been received and is looked up first"),
-                after: Some(operation.settle.max(NOT_AT_ONCE)),
+                error: format!("{error}; it may have been received and is looked up first"),
+                after: Some(after.unwrap_or_default().max(operation.settle).max(NOT_AT_ONCE)),
             },
             _ => Outcome::Retry {
-                error: format!("{name}: {error}; it may have been received"),
-                after: None,
+                error: format!("{error}; it may have been received"),
+                after,
             },
         }
     }

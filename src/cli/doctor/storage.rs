@@ -17,7 +17,13 @@ pub(super) async fn check(config: &Config, report: &mut Report) -> Option<Databa
     let database = match Database::open_beside(config).await {
         Ok(database) => database,
         Err(error) => {
-            report.add(Check::failed("database", format!("{error:#}"), UNREACHABLE));
+            let advice = match config.database.url {
+                Some(_) => UNREACHABLE,
+                None => {
+                    "start the service (`smshook serve`), which makes and runs it; its log says what keeps it from that"
+                }
+            };
+            report.add(Check::failed("database", format!("{error:#}"), advice));
             return None;
         }
     };

@@ -27,10 +27,10 @@ pub(crate) struct Contract {
 /// Panics with everything in which the exchanges differ from the descriptions.
 pub(crate) fn check(contract: &Contract, exchanges: &[Exchange]) {
     let Some(folder) = std::env::var_os("CONTRACT_SPECS_DIR") else {
-        eprintln!(
+        super::report(&format!(
             "{:?}: not checked, CONTRACT_SPECS_DIR names no folder with the vendors' descriptions",
             contract.specs
-        );
+        ));
         return;
     };
     let documents = contract.specs.iter().map(|name| {
@@ -41,7 +41,11 @@ pub(crate) fn check(contract: &Contract, exchanges: &[Exchange]) {
     let complaints = complaints(contract, documents.collect(), exchanges);
     let text: Vec<&str> = complaints.iter().map(String::as_str).collect();
     assert!(text.is_empty(), "{:?}:\n  {}", contract.specs, text.join("\n  "));
-    eprintln!("{:?}: {} exchanges are as described", contract.specs, exchanges.len());
+    super::report(&format!(
+        "{:?}: {} exchanges are as described",
+        contract.specs,
+        exchanges.len()
+    ));
 }
 
 fn complaints(contract: &Contract, documents: Vec<Value>, exchanges: &[Exchange]) -> BTreeSet<String> {

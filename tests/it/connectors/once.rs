@@ -1,7 +1,7 @@
 //! One service before one stand-in, one text at a time: what an answer means for its job.
 
 use super::matrix;
-use super::vendor::{Exchange, StandIn, Vendor};
+use super::vendor::{StandIn, Vendor};
 use crate::helpers::{App, eventually};
 
 pub(crate) struct Once<V> {

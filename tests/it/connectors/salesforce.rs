@@ -840,3 +840,25 @@ fn the_stand_in_reads_soql_as_salesforce_does() {
 fn the_configurations_of_the_page_are_ones() {
     examples_load(include_str!("../../../docs/connectors/salesforce.md"));
 }
+
+#[tokio::test]
+async fn a_case_whose_making_ended_unclearly_is_not_found_as_somebody_elses() {
+    // the case is there; a text that takes it for an older one would stand on it twice
+    for faults in [
+        &[Fault::Error500After][..],
+        &[Fault::HangAfter, Fault::Busy503],
+        &[Fault::ResetAfter, Fault::TooMany429],
+        &[Fault::ResetAfter, Fault::Expired401],
+    ] {
+        let once = Once::start(Salesforce::new(), |url| {
+            keys(url, &format!(r#", flow = "ticket"{UNIQUE}"#))
+        })
+        .await;
+        for (at, &fault) in faults.iter().enumerate() {
+            once.stand.fail(&person(1), 3 + at, fault);
+        }
+        once.files(&person(1), "hello").await;
+        assert_eq!(once.stand.faults_of(&person(1)), faults);
+        assert_eq!(once.stand.census(&person(1)).notes, ["hello"], "{faults:?}");
+    }
+}
