@@ -118,6 +118,27 @@ fn members(body: &Value) -> impl Iterator<Item = &str> {
     body.as_object().into_iter().flatten().map(|(name, _)| name.as_str())
 }
 
+fn contact_json(contact: &Contact) -> Value {
+    json!({
+        "id": contact.id, "name": "SMS", "mobile": contact.mobile, "phone": contact.phone, "active": false,
+        "unique_external_id": contact.external, "updated_at": time(contact.id, 0), "created_at": time(contact.id, 0),
+    })
+}
+
+fn ticket_json(ticket: &Ticket, described: bool) -> Value {
+    let mut shown = ticket.rest.clone();
+    shown["id"] = json!(ticket.id);
+    shown["requester_id"] = json!(ticket.requester);
+    shown["status"] = json!(ticket.status);
+    shown["created_at"] = json!(time(ticket.created, ticket.days_ago));
+    shown["updated_at"] = json!(time(ticket.updated, ticket.days_ago));
+    if described {
+        shown["description"] = json!(format!("<div>{}</div>", ticket.description));
+        shown["description_text"] = json!(seen(&ticket.description).text);
+    }
+    shown
+}
+
 impl Freshdesk {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
@@ -151,27 +172,6 @@ impl Freshdesk {
         500_000 + at
     }
 
-    fn contact_json(&self, contact: &Contact) -> Value {
-        json!({
-            "id": contact.id, "name": "SMS", "mobile": contact.mobile, "phone": contact.phone, "active": false,
-            "unique_external_id": contact.external, "updated_at": time(contact.id, 0), "created_at": time(contact.id, 0),
-        })
-    }
-
-    fn ticket_json(&self, ticket: &Ticket, described: bool) -> Value {
-        let mut shown = ticket.rest.clone();
-        shown["id"] = json!(ticket.id);
-        shown["requester_id"] = json!(ticket.requester);
-        shown["status"] = json!(ticket.status);
-        shown["created_at"] = json!(time(ticket.created, ticket.days_ago));
-        shown["updated_at"] = json!(time(ticket.updated, ticket.days_ago));
-        if described {
-            shown["description"] = json!(format!("<div>{}</div>", ticket.description));
-            shown["description_text"] = json!(seen(&ticket.description).text);
-        }
-        shown
-    }
-
     fn search_contacts(&self, asked: &Asked) -> Answer {
         let Some(terms) = terms(asked.query("query").unwrap_or_default()) else {
             return problem(400, "query", "Given query is invalid.", "invalid_value");
@@ -186,7 +186,7 @@ impl Freshdesk {
             };
             self.lag.finds(contact.id) && terms.iter().any(is)
         });
-        let results: Vec<Value> = found.map(|contact| self.contact_json(contact)).collect();
+        let results: Vec<Value> = found.map(|contact| contact_json(contact)).collect();
         Answer::json(200, &json!({ "total": results.len(), "results": results }))
     }
 
@@ -202,7 +202,7 @@ impl Freshdesk {
                 && is("phone", Some(&contact.phone))
                 && is("unique_external_id", contact.external.as_deref())
         });
-        page(asked, found.map(|contact| self.contact_json(contact)).collect())
+        page(asked, found.map(|contact| contact_json(contact)).collect())
     }
 
     fn create_contact(&mut self, body: &Value) -> Answer {
@@ -227,7 +227,7 @@ impl Freshdesk {
         let id = self.contact(mobile, external);
         self.lag.created(id);
         let contact = self.contacts.last().unwrap();
-        Answer::json(201, &self.contact_json(contact))
+        Answer::json(201, &contact_json(contact))
     }
 
     fn list_tickets(&self, asked: &Asked) -> Answer {
@@ -245,10 +245,7 @@ impl Freshdesk {
             return problem;
         }
         let requester: Option<u64> = asked.query("requester_id").map(|id| id.parse().unwrap());
-        let since = asked
-            .query("updated_since")
-            .map(str::to_owned)
-            .unwrap_or_else(|| time(0, 30));
+        let since = asked.query("updated_since").map_or_else(|| time(0, 30), str::to_owned);
         let mut found: Vec<&Ticket> = self.tickets.iter().collect();
         found.retain(|ticket| requester.is_none_or(|requester| ticket.requester == requester));
         found.retain(|ticket| !ticket.in_the_trash && time(ticket.updated, ticket.days_ago) >= since);
@@ -262,10 +259,7 @@ impl Freshdesk {
         let described = asked.query("include") == Some("description");
         page(
             asked,
-            found
-                .into_iter()
-                .map(|ticket| self.ticket_json(ticket, described))
-                .collect(),
+            found.into_iter().map(|ticket| ticket_json(ticket, described)).collect(),
         )
     }
 
@@ -302,7 +296,7 @@ impl Freshdesk {
         rest.as_object_mut().unwrap().remove("description");
         let id = self.ticket(requester, body["status"].as_u64().unwrap(), description, rest);
         let ticket = self.tickets.iter().find(|ticket| ticket.id == id).unwrap();
-        Answer::json(201, &self.ticket_json(ticket, true))
+        Answer::json(201, &ticket_json(ticket, true))
     }
 
     fn add_note(&mut self, ticket: u64, body: &Value) -> Answer {
@@ -346,7 +340,7 @@ impl Freshdesk {
         }
         let id = self.tickets[at].id;
         match (asked.method.as_str(), what) {
-            ("GET", []) => Answer::json(200, &self.ticket_json(&self.tickets[at], true)),
+            ("GET", []) => Answer::json(200, &ticket_json(&self.tickets[at], true)),
             ("PUT", []) => {
                 let body = asked.json();
                 let Some(status) = body["status"].as_u64() else {
@@ -359,7 +353,7 @@ impl Freshdesk {
                 };
                 self.tickets[at].status = status;
                 self.tickets[at].updated = self.tick();
-                Answer::json(200, &self.ticket_json(&self.tickets[at], true))
+                Answer::json(200, &ticket_json(&self.tickets[at], true))
             }
             ("POST", ["notes"]) => self.add_note(id, &asked.json()),
             ("GET", ["conversations"]) => {
@@ -693,7 +687,7 @@ async fn what_a_user_sets_arrives_with_its_type() {
             .replace('\n', " ");
     let app = app(&stand, &more).await;
     text(&app, &person(1), "<i>hi</i>").await;
-    let ticket = stand.with(|desk| desk.ticket_json(&desk.tickets[0], false));
+    let ticket = stand.with(|desk| ticket_json(&desk.tickets[0], false));
     assert_eq!(ticket["subject"], format!("Text from {}", person(1)));
     let set = json!([
         ticket["source"],

@@ -89,12 +89,11 @@ fn conditions(query: &str) -> Result<Vec<(String, String)>, String> {
     loop {
         let (field, after) = rest.split_once('=').ok_or("Syntax error")?;
         let after = after.trim_start();
-        let (value, after) = match after.strip_prefix('\'') {
-            Some(quoted) => literal(quoted).ok_or("Syntax error")?,
-            None => {
-                let end = after.find(' ').unwrap_or(after.len());
-                (after[..end].to_owned(), &after[end..])
-            }
+        let (value, after) = if let Some(quoted) = after.strip_prefix('\'') {
+            literal(quoted).ok_or("Syntax error")?
+        } else {
+            let end = after.find(' ').unwrap_or(after.len());
+            (after[..end].to_owned(), &after[end..])
         };
         found.push((field.trim().to_owned(), value));
         rest = after.trim_start();

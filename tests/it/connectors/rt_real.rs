@@ -445,6 +445,7 @@ fn shape(body: &Value) -> Value {
 }
 
 /// Requests that show what the connector relies on, and every trap that the stand-in has.
+#[expect(clippy::too_many_lines, reason = "a list of requests, to be read from top to bottom")]
 fn script() -> Vec<(&'static str, &'static str, Value)> {
     let user = |name: &str| json!({ "Name": name, "MobilePhone": name, "Privileged": 0 });
     let ticket = |requestor: &str, more: Value| {
