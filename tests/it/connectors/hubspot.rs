@@ -1,4 +1,4 @@
-//! HubSpot: a portal with contacts, tickets and communications, a search that lags, and the vendor's own validation.
+//! `HubSpot`: a portal with contacts, tickets and communications, a search that lags, and the vendor's own validation.
 
 use std::collections::HashMap;
 
@@ -347,7 +347,7 @@ fn matches(record: &Record, filter: &Value) -> bool {
     }
 }
 
-/// What HubSpot makes of a number as typed: digits, a plus if it has none.
+/// What `HubSpot` makes of a number as typed: digits, a plus if it has none.
 fn calculated(typed: &str) -> String {
     let digits: String = typed.chars().filter(char::is_ascii_digit).collect();
     match digits.len() {
@@ -356,7 +356,7 @@ fn calculated(typed: &str) -> String {
     }
 }
 
-/// A property, those that HubSpot calculates among them.
+/// A property, those that `HubSpot` calculates among them.
 fn property(record: &Record, name: &str) -> Value {
     let typed = |name: &str| record.properties.get(name).and_then(Value::as_str).map(calculated);
     let national = |number: String| number[number.len() - 10..].to_owned();
@@ -399,7 +399,6 @@ fn objection(kind: &str, properties: &Map<String, Value>) -> Option<&'static str
     };
     let at = || properties.get("hs_timestamp").and_then(Value::as_str);
     match kind {
-        "contacts" => None,
         "tickets" if !is("hs_pipeline", &["0"]) || !is("hs_pipeline_stage", &["1", "2", "3", "4"]) => {
             Some("no such pipeline or stage")
         }
@@ -413,7 +412,7 @@ fn objection(kind: &str, properties: &Map<String, Value>) -> Option<&'static str
             Some("no such channel")
         }
         "communications" if !is("hs_communication_logged_from", &["CRM"]) => Some("logged_from must be CRM"),
-        "communications" if !at().is_some_and(|at| chrono::DateTime::parse_from_rfc3339(at).is_ok()) => {
+        "communications" if at().is_none_or(|at| chrono::DateTime::parse_from_rfc3339(at).is_err()) => {
             Some("hs_timestamp is required")
         }
         _ => None,
@@ -624,6 +623,16 @@ async fn a_contact_is_found_however_its_number_was_typed() {
         assert_eq!(once.stand.census(&person(1)).contacts, 1, "{property} {typed}");
         assert_eq!(once.stand.census(&person(1)).notes, ["hello"], "{property} {typed}");
     }
+}
+
+/// The bound that the page states: why `unique_property` is recommended.
+#[tokio::test]
+async fn without_a_unique_property_a_late_index_costs_a_second_contact_but_no_second_text() {
+    let once = Once::start(Hubspot::with_lag(usize::MAX), |url| keys(url, "")).await;
+    once.stand.fail(&person(1), 1, Fault::ResetAfter);
+    once.files(&person(1), "hello").await;
+    let census = once.stand.census(&person(1));
+    assert_eq!((census.contacts, census.notes), (2, vec!["hello".to_owned()]));
 }
 
 /// How the first attempt of a text ends whose first change is answered so.

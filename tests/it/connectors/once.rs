@@ -18,6 +18,9 @@ pub(crate) struct Ended {
     pub(crate) wait: f64,
 }
 
+/// State and reason of a job, the error of its last attempt, and the seconds until it runs again.
+type Row = (String, Option<String>, Option<String>, Option<f64>);
+
 impl<V: Vendor> Once<V> {
     /// The service with a connector action of these keys for every text.
     pub(crate) async fn start(vendor: V, keys: impl FnOnce(&str) -> String) -> Self {
@@ -57,7 +60,7 @@ impl<V: Vendor> Once<V> {
     }
 
     async fn last(&self, sender: &str) -> Option<Ended> {
-        let row: Option<(String, Option<String>, Option<String>, Option<f64>)> = sqlx::query_as(
+        let row: Option<Row> = sqlx::query_as(
             "SELECT j.state, j.reason, a.error, extract(epoch FROM j.run_at - a.finished_at)::float8 \
              FROM v1.jobs j JOIN v1.attempts a ON a.job_id = j.id JOIN v1.messages m ON m.id = j.message_id \
              WHERE a.finished_at IS NOT NULL AND m.sender = $1 ORDER BY j.id DESC, a.attempt DESC LIMIT 1",
