@@ -186,7 +186,7 @@ impl Freshdesk {
             };
             self.lag.finds(contact.id) && terms.iter().any(is)
         });
-        let results: Vec<Value> = found.map(|contact| contact_json(contact)).collect();
+        let results: Vec<Value> = found.map(contact_json).collect();
         Answer::json(200, &json!({ "total": results.len(), "results": results }))
     }
 
@@ -202,7 +202,7 @@ impl Freshdesk {
                 && is("phone", Some(&contact.phone))
                 && is("unique_external_id", contact.external.as_deref())
         });
-        page(asked, found.map(|contact| contact_json(contact)).collect())
+        page(asked, found.map(contact_json).collect())
     }
 
     fn create_contact(&mut self, body: &Value) -> Answer {

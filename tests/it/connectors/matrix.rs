@@ -43,6 +43,10 @@ pub(crate) struct Setup<V> {
 pub(crate) fn configuration(keys: &str, timeout: &str) -> String {
     format!(
         r#"
+        # a busy machine is no gateway: it waits for its turn
+        [server]
+        listen = "127.0.0.1:0"
+        accept_deadline = "30s"
         [worker]
         poll = "50ms"
         concurrency = 256

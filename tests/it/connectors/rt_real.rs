@@ -31,7 +31,9 @@ const RIGHTS_TO_COMMENT: [&str; 3] = ["CommentOnTicket", "ShowTicketComments", "
 fn asked_for(test: &str) -> bool {
     let asked_for = std::env::var("SMSHOOK_TEST_RT").is_ok_and(|value| value == "1");
     if !asked_for {
-        eprintln!("{test}: skipped, because it installs and runs Request Tracker 5; SMSHOOK_TEST_RT=1 asks for that");
+        crate::connectors::report(&format!(
+            "{test}: skipped, because it installs and runs Request Tracker 5; SMSHOOK_TEST_RT=1 asks for that"
+        ));
     }
     asked_for
 }
