@@ -174,7 +174,8 @@ impl Worker {
             slots: limits.concurrency.saturating_sub(limits.running),
             lease: limits.timeout + LEASE_MARGIN,
         };
-        let mut wants: Vec<Want> = self.limits.iter().map(want).filter(|want| want.slots > 0).collect();
+        let is_wanted = |want: &Want| want.slots > 0 && !self.actions.is_held_up(&want.action);
+        let mut wants: Vec<Want> = self.limits.iter().map(want).filter(is_wanted).collect();
         if free == 0 || wants.is_empty() {
             return;
         }

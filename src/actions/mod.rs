@@ -252,6 +252,12 @@ impl Actions {
         })
     }
 
+    /// Whether jobs of an action would only be told to come back: its account has been used up, or wants to be left alone.
+    /// They had better stay in the queue than pass through it.
+    pub fn is_held_up(&self, action: &str) -> bool {
+        self.connections.get(action).is_some_and(Connection::is_closed)
+    }
+
     /// Asks the connection of an action whether it is there and takes our credentials; `None` if the action has none.
     pub async fn probe(&self, action: &str, job: &Job) -> Option<Probed> {
         match &self.config.actions.get(action)?.effect {

@@ -62,6 +62,11 @@ impl Connection {
         }
     }
 
+    /// Whether the account has no time for another job now.
+    pub(super) fn is_closed(&self) -> bool {
+        self.bucket.is_closed()
+    }
+
     async fn credential(&self, spec: &ConnectorSpec, knobs: &Value) -> Result<Option<Credential>, Outcome> {
         match &spec.token {
             Some(token) => self.token.credential(&self.client, token, knobs).await.map(Some),

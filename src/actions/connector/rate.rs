@@ -1,6 +1,7 @@
 //! How fast one account may be used: a token bucket, and a closed door while the other side has asked for quiet.
 //!
-//! It must not sleep for longer than an attempt can spare: who has to wait longer is told how long.
+//! It must not sleep for longer than an attempt can spare: who has to wait longer is told how long, and the worker does not
+//! begin what would only wait.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 use crate::config::connector::Rate;
 
 /// The longest wait that is worth holding a slot of the worker for.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The bucket of one account in this process.
 pub(super) struct Bucket {
@@ -48,31 +49,41 @@ impl Bucket {
         Ok(())
     }
 
+    /// Whether a job that began now would only be told to come back.
+    pub(super) fn is_closed(&self) -> bool {
+        let Ok(mut state) = self.state.lock() else {
+            return false;
+        };
+        self.wait(&mut state, Instant::now()) > PATIENCE
+    }
+
     /// Takes one request out, at once or a moment ahead.
     fn reserve(&self, now: Instant) -> Result<Option<Instant>, Duration> {
         let Ok(mut state) = self.state.lock() else {
             return Ok(None);
         };
-        let quiet = state
-            .quiet_until
-            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        if quiet > PATIENCE {
-            return Err(quiet);
-        }
-        let Some(rate) = self.rate else {
-            return Ok((!quiet.is_zero()).then(|| now + quiet));
-        };
-        let per_second = f64::from(rate.requests) / rate.per.as_secs_f64();
-        let dripped = now.saturating_duration_since(state.counted_at).as_secs_f64() * per_second;
-        state.tokens = (state.tokens + dripped).min(f64::from(rate.requests));
-        state.counted_at = now;
-        let missing = Duration::try_from_secs_f64((1.0 - state.tokens).max(0.0) / per_second).unwrap_or(PATIENCE);
-        let wait = quiet.max(missing);
+        let wait = self.wait(&mut state, now);
         if wait > PATIENCE {
             return Err(wait);
         }
         state.tokens -= 1.0;
         Ok((!wait.is_zero()).then(|| now + wait))
+    }
+
+    /// How long one more request has to wait, by the door and by the bucket, which is filled up to now.
+    fn wait(&self, state: &mut State, now: Instant) -> Duration {
+        let quiet = state
+            .quiet_until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let Some(rate) = self.rate else {
+            return quiet;
+        };
+        let per_second = f64::from(rate.requests) / rate.per.as_secs_f64();
+        let dripped = now.saturating_duration_since(state.counted_at).as_secs_f64() * per_second;
+        state.tokens = (state.tokens + dripped).min(f64::from(rate.requests));
+        state.counted_at = now;
+        let missing = Duration::try_from_secs_f64((1.0 - state.tokens).max(0.0) / per_second);
+        quiet.max(missing.unwrap_or(rate.per))
     }
 
     /// Closes the door for `wait`: the other side has asked for it, whoever it told.
@@ -120,7 +131,9 @@ mod tests {
         bucket.quiet_for(Duration::from_secs(30));
         bucket.quiet_for(Duration::from_secs(3));
         assert_eq!(bucket.leave().await, Err(Duration::from_secs(30)));
+        assert!(bucket.is_closed());
         tokio::time::advance(Duration::from_secs(31)).await;
+        assert!(!bucket.is_closed());
         assert_eq!(bucket.leave().await, Ok(()));
     }
 }

@@ -8,6 +8,7 @@ mod hubspot;
 mod markup;
 mod matrix;
 mod once;
+mod own;
 mod pipedrive;
 mod rt;
 mod salesforce;
