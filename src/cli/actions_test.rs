@@ -161,30 +161,11 @@ async fn may_be_sent(config: &Config, endpoint: &Endpoint, action: &ActionSpec, 
 
 /// Shows what will be sent and reads the answer at the terminal.
 fn agreed(action: &str, preview: &Value) -> Result<bool, Failure> {
-    output::note(&preview_text(preview));
+    output::note(&format!("would send\n{}", output::indented(&shown(preview), "    ")));
     output::note(&format!("\nrun `{action}` for real? [y/N]"));
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).context("reading the answer")?;
     Ok(["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()))
-}
-
-/// One request, or each that a connector may make.
-fn preview_text(preview: &Value) -> String {
-    let requests = preview.pointer("/requests").and_then(Value::as_array);
-    let texts: Vec<String> = match requests {
-        None => vec![format!("would send\n{}", output::indented(&shown(preview), "    "))],
-        Some(requests) => requests.iter().map(operation_text).collect(),
-    };
-    texts.join("\n")
-}
-
-fn operation_text(request: &Value) -> String {
-    let operation = request
-        .pointer("/operation")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let request = without_secrets(request.clone());
-    format!("may send {operation}\n{}", output::indented(&shown(&request), "    "))
 }
 
 /// Prints exchanges as they happen, or keeps them for the JSON document.

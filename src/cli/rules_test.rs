@@ -286,6 +286,15 @@ const SECRET_HEADERS: [&str; 8] = [
 /// A secret that the operator wrote into the configuration as plain text is none to the previewed action. What tells it
 /// is the header's name; the report may be shown to others, as the configuration then may not.
 pub(super) fn without_secrets(mut preview: Value) -> Value {
+    let several = preview.pointer_mut("/requests").and_then(Value::as_array_mut);
+    for request in several.into_iter().flatten() {
+        hide_secret_headers(request);
+    }
+    hide_secret_headers(&mut preview);
+    preview
+}
+
+fn hide_secret_headers(preview: &mut Value) {
     let headers = preview.pointer_mut("/request/headers").and_then(Value::as_object_mut);
     for (name, value) in headers.into_iter().flatten() {
         let is_starred = value.as_str().is_some_and(|value| value.ends_with("***"));
@@ -293,14 +302,24 @@ pub(super) fn without_secrets(mut preview: Value) -> Value {
             *value = json!("***");
         }
     }
-    preview
 }
 
-/// A preview for a person: what is sent first, then the request that carries it.
+/// A preview for a person: what is sent first, then the request that carries it; of a connector each request that it may
+/// make.
 pub(super) fn shown(preview: &Value) -> String {
     let text = |pointer: &str| preview.pointer(pointer).and_then(Value::as_str);
     let mut lines: Vec<String> = Vec::new();
     lines.extend(text("/problem").map(|problem| format!("cannot run: {problem}")));
+    lines.extend(text("/assumes").map(|assumes| format!("if {assumes}:")));
+    let requests = preview.pointer("/requests").and_then(Value::as_array);
+    for request in requests.into_iter().flatten() {
+        let operation = request.pointer("/operation").and_then(Value::as_str);
+        lines.push(format!("{}:", operation.unwrap_or_default()));
+        lines.push(output::indented(&shown(request), "    "));
+    }
+    if let Some(mail) = preview.pointer("/mail") {
+        lines.extend(mail_lines(mail));
+    }
     lines.extend(text("/text").map(str::to_owned));
     lines.extend(text("/line").map(|line| format!("records: {line}")));
     if let (Some(method), Some(url)) = (text("/request/method"), text("/request/url")) {
@@ -316,6 +335,21 @@ pub(super) fn shown(preview: &Value) -> String {
         Some(body) => lines.push(serde_json::to_string_pretty(body).unwrap_or_default()),
     }
     lines.join("\n")
+}
+
+/// A mail as its reader sees it.
+fn mail_lines(mail: &Value) -> Vec<String> {
+    let text = |name: &str| mail.get(name).and_then(Value::as_str).unwrap_or_default();
+    let to = mail.get("to").and_then(Value::as_array).into_iter().flatten();
+    let to: Vec<&str> = to.filter_map(Value::as_str).collect();
+    vec![
+        format!("a mail through {} ({})", text("server"), text("tls")),
+        format!("From: {}", text("from")),
+        format!("To: {}", to.join(", ")),
+        format!("Subject: {}", text("subject")),
+        String::new(),
+        text("text").to_owned(),
+    ]
 }
 
 fn verdict(verdict: Verdict) -> &'static str {

@@ -81,7 +81,7 @@ fn configuration(block: &str) -> String {
 }
 
 #[test]
-fn every_configuration_in_the_pages_loads() {
+fn every_configuration_in_the_pages_loads_and_its_requests_can_be_shown() {
     let directory = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     let mut seen = 0;
@@ -90,15 +90,18 @@ fn every_configuration_in_the_pages_loads() {
             seen += 1;
             let file = directory.path().join(format!("{seen}.toml"));
             std::fs::write(&file, configuration(&block)).unwrap();
-            let mut check = smshook(&["--config", file.to_str().unwrap(), "check"]);
-            for name in environment(&block) {
-                check.env(name, value_for(name, &block));
-            }
-            let output = check.output().unwrap();
-            if !output.status.success() {
+            let preview: &[&str] = &["rules", "test", "my umbrella", "--from", "+14155550100"];
+            for command in [&["check"], preview] {
+                let mut run = smshook(&[&["--config", file.to_str().unwrap()], command].concat());
+                for name in environment(&block) {
+                    run.env(name, value_for(name, &block));
+                }
+                let output = run.output().unwrap();
                 let said =
                     String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-                wrong.push(format!("{}:{line}: {said}", page.display()));
+                if !output.status.success() || said.contains("cannot run") {
+                    wrong.push(format!("{}:{line}: {command:?}: {said}", page.display()));
+                }
             }
         }
     }

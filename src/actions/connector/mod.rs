@@ -36,6 +36,8 @@ use crate::template::Context;
 const NEXT_TURN: std::time::Duration = std::time::Duration::from_millis(200);
 /// Characters of a marker: 130 bits, so that no two operations share one.
 const MARKER_CHARS: usize = 26;
+/// The ID of a contact in a preview: some systems take only numbers.
+const STAND_IN: &str = "1";
 
 /// One account of an outside system, shared by every action that uses it.
 pub(super) struct Connection {
@@ -276,7 +278,7 @@ pub(super) fn preview(spec: &ConnectorSpec, job: &Job) -> Result<Value, String> 
     let knobs = knobs(spec, job).map_err(|outcome| format!("{outcome:?}"))?;
     let steps = Steps {
         contact: Some(Thing {
-            id: "CONTACT".to_owned(),
+            id: STAND_IN.to_owned(),
             kept: Map::new(),
             created: false,
         }),
@@ -305,7 +307,12 @@ pub(super) fn preview(spec: &ConnectorSpec, job: &Job) -> Result<Value, String> 
             .map_err(|error| format!("{name}: {error}"))?;
         requests.push(json!({ "operation": name.as_str(), "request": request.preview(&operation.request) }));
     }
-    Ok(json!({ "connector": spec.connector, "flow": spec.flow.as_str(), "requests": requests }))
+    let assumes = match spec.flow {
+        Flow::Attach => format!("the contact is found and has the ID {STAND_IN}"),
+        Flow::Ticket => format!("the contact is found, has the ID {STAND_IN} and no open ticket"),
+        Flow::Notify => return Ok(json!({ "connector": spec.connector, "flow": "notify", "requests": requests })),
+    };
+    Ok(json!({ "connector": spec.connector, "flow": spec.flow.as_str(), "assumes": assumes, "requests": requests }))
 }
 
 /// How a connection answered to a cheap read.
