@@ -627,8 +627,3 @@ fn the_stand_in_refuses_what_chatwoot_refuses() {
         401
     );
 }
-
-#[test]
-fn the_examples_of_the_page_load() {
-    matrix::configurations_of_a_page_load("docs/connectors/chatwoot.md");
-}

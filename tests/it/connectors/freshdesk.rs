@@ -738,8 +738,3 @@ fn the_stand_in_refuses_what_freshdesk_refuses() {
     assert_eq!(ask("GET", "/api/v2/tickets?per_page=101", &Value::Null).status, 400);
     assert_eq!(desk.answer(&Asked::of("GET", "/api/v2/tickets", &[], "")).status, 401);
 }
-
-#[test]
-fn the_examples_of_the_page_load() {
-    matrix::configurations_of_a_page_load("docs/connectors/freshdesk.md");
-}

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::contract::{self, Contract};
 use super::markup::{seen, unmarked};
 use super::matrix::{self, Notes, Setup};
-use super::once::{Ended, HOSTILE, Once, examples_load};
+use super::once::{Ended, HOSTILE, Once};
 use super::vendor::{Answer, Asked, Census, Fault, Lag, Vendor, person};
 
 const TOKEN: &str = "pat-na1-of the tests";
@@ -769,9 +769,4 @@ fn the_stand_in_refuses_what_hubspot_refuses() {
     assert_eq!(ask("/crm/v3/objects/contacts", &token, &contact), 404);
     let nobody = json!({ "properties": {}, "associations": [{ "to": { "id": "1" }, "types": [{ "associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 81 }] }] });
     assert_eq!(ask("/crm/objects/2026-03/communications", &token, &nobody), 400);
-}
-
-#[test]
-fn the_configurations_of_the_page_are_ones() {
-    examples_load(include_str!("../../../docs/connectors/hubspot.md"));
 }

@@ -4,10 +4,8 @@
 //! One service serves all cases at once, each with a sender of its own. It must not know any vendor.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Instant;
 
-use smshook::config::{self, Source};
 use sqlx::PgPool;
 
 use super::vendor::{Census, Chance, Exchange, Fault, StandIn, Vendor, person};
@@ -126,26 +124,6 @@ impl<V: Vendor> Bench<V> {
     /// State and reason of the sender's jobs, in order.
     pub(crate) async fn jobs(&self, sender: &str) -> Vec<(String, Option<String>)> {
         jobs_of(self.app.pool(), sender).await
-    }
-}
-
-/// Every TOML example of a page of the documentation is a configuration that loads; what it takes from the environment is there.
-pub(crate) fn configurations_of_a_page_load(page: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{page}: {error}"));
-    let examples: Vec<&str> = text
-        .split("```toml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
-    assert!(!examples.is_empty(), "{page} has no example");
-    for example in examples {
-        let directory = tempfile::tempdir().unwrap();
-        let file = helpers::write_configuration(directory.path(), None, example);
-        let loaded = config::load(&Source::File(file), &|name| {
-            (name != "DATABASE_URL").then(|| "from the environment".to_owned())
-        });
-        assert!(loaded.is_ok(), "{page}:\n{example}\n{}", loaded.err().unwrap());
     }
 }
 

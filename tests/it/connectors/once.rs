@@ -86,24 +86,3 @@ impl<V: Vendor> Once<V> {
 /// A text that would be anything but a text in every place that it goes to.
 pub(crate) const HOSTILE: &str =
     "<script>alert(1)</script><img src=x onerror=alert(2)> &amp; ' OR Id != '' \\ } {{ knob.token }} \"; -- \nnext";
-
-/// The configurations that a page shows are ones: each `toml` block that has an action is loaded, secrets given.
-pub(crate) fn examples_load(page: &str) {
-    let blocks: Vec<&str> = page
-        .split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect();
-    assert!(!blocks.is_empty(), "the page shows no configuration");
-    for block in blocks {
-        let directory = tempfile::tempdir().unwrap();
-        let file = crate::helpers::write_configuration(directory.path(), None, block);
-        let loaded = smshook::config::load(&smshook::config::Source::File(file), &|name| {
-            // the secrets that the pages name, and nothing of ours
-            (name.ends_with("_TOKEN") || name.ends_with("_SECRET")).then(|| "something".to_owned())
-        });
-        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}\n{block}"));
-        // the one warning is about the secret of the tests' own endpoint
-        assert!(loaded.warnings.len() <= 1, "{:?}\n{block}", loaded.warnings);
-    }
-}

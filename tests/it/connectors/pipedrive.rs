@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::contract::{self, Contract};
 use super::markup::{seen, unmarked};
 use super::matrix::{self, Notes, Setup};
-use super::once::{Ended, HOSTILE, Once, examples_load};
+use super::once::{Ended, HOSTILE, Once};
 use super::vendor::{Answer, Asked, Census, Fault, Lag, Vendor, person};
 
 const TOKEN: &str = "0123456789abcdef of the tests";
@@ -458,9 +458,4 @@ fn the_stand_in_refuses_what_pipedrive_refuses() {
         ask("/api/v2/persons", TOKEN, &json!({ "name": "x", "phones": "+1" })),
         400
     );
-}
-
-#[test]
-fn the_configurations_of_the_page_are_ones() {
-    examples_load(include_str!("../../../docs/connectors/pipedrive.md"));
 }

@@ -588,8 +588,3 @@ fn ticketsql_is_read_with_its_quotes() {
     );
     assert!(conditions("Queue = 'a' OR id > 0").is_err());
 }
-
-#[test]
-fn the_examples_of_the_page_load() {
-    matrix::configurations_of_a_page_load("docs/connectors/rt.md");
-}

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::markup::unmarked;
 use super::matrix::{self, Notes, Setup};
-use super::once::{Ended, HOSTILE, Once, examples_load};
+use super::once::{Ended, HOSTILE, Once};
 use super::vendor::{Answer, Asked, Census, Fault, Lag, Vendor, person};
 
 const CLIENT: &str = "3MVG9of the tests";
@@ -834,11 +834,6 @@ fn the_stand_in_reads_soql_as_salesforce_does() {
             .status,
         400
     );
-}
-
-#[test]
-fn the_configurations_of_the_page_are_ones() {
-    examples_load(include_str!("../../../docs/connectors/salesforce.md"));
 }
 
 #[tokio::test]

@@ -803,11 +803,6 @@ async fn two_actions_of_one_account_create_a_sender_once() {
     assert_eq!(created.count(), 20);
 }
 
-#[test]
-fn its_page_shows_what_can_be_configured() {
-    matrix::configurations_of_a_page_load("docs/connectors/zendesk.md");
-}
-
 mod stand_in {
     use super::*;
 
