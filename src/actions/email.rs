@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::connector::Probed;
+use super::Probed;
 use super::context::{context, operation_key};
 use super::http::unknown;
 use super::progress::{Journal, Progress, Sending};

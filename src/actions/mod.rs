@@ -42,7 +42,6 @@ use crate::store::{LoopLimits, Store};
 use crate::template::Template;
 
 pub use self::client::ClientError;
-pub use self::connector::Probed;
 pub use self::context::context;
 pub use self::exchange::{Exchange, ExchangeAnswer, Observer};
 
@@ -80,6 +79,19 @@ pub enum PreviewError {
     /// It would end without an effect, for this reason.
     #[error("{0}")]
     WouldNotRun(String),
+}
+
+/// How a connection answered to a cheap read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Probed {
+    /// It answered, and takes our credentials.
+    Answers,
+    /// There is no harmless request to ask it with.
+    NotAsked,
+    /// It does not take our credentials; what it said.
+    CredentialsRefused(String),
+    /// Something else is wrong; what.
+    Fails(String),
 }
 
 /// Every configured action, ready to run.

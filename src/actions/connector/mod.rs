@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use self::rate::Bucket;
 use self::steps::{Steps, Thing};
 use self::token::TokenCache;
+use super::Probed;
 use super::client::Client;
 use super::context::{growing, names, operation_key};
 use super::progress::Journal;
@@ -313,19 +314,6 @@ pub(super) fn preview(spec: &ConnectorSpec, job: &Job) -> Result<Value, String> 
         Flow::Notify => return Ok(json!({ "connector": spec.connector, "flow": "notify", "requests": requests })),
     };
     Ok(json!({ "connector": spec.connector, "flow": spec.flow.as_str(), "assumes": assumes, "requests": requests }))
-}
-
-/// How a connection answered to a cheap read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Probed {
-    /// It answered, and takes our credentials.
-    Answers,
-    /// There is no harmless request to ask it with.
-    NotAsked,
-    /// It does not take our credentials; what it said.
-    CredentialsRefused(String),
-    /// Something else is wrong; what.
-    Fails(String),
 }
 
 /// Asks a connection whether it is there and takes our credentials.
