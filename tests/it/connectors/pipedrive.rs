@@ -8,7 +8,8 @@ use super::contract::{self, Contract};
 use super::markup::{seen, unmarked};
 use super::matrix::{self, Notes, Setup};
 use super::once::{Ended, HOSTILE, Once};
-use super::vendor::{Answer, Asked, Census, Fault, Lag, Vendor, person};
+use super::vendor::{Answer, Asked, Census, Fault, Lag, StandIn, Vendor, person};
+use crate::helpers::App;
 
 const TOKEN: &str = "0123456789abcdef of the tests";
 
@@ -407,6 +408,29 @@ async fn a_person_who_was_deleted_is_replaced_and_no_text_is_lost() {
         assert_eq!(company.persons.len(), 1);
         assert_eq!(company.notes[1]["person_id"], company.persons[0]["id"]);
     });
+}
+
+#[tokio::test]
+async fn while_a_creation_is_unclear_no_other_action_of_the_account_creates_the_same_person() {
+    // the search never finds the person that the first action has made without knowing it
+    let stand = StandIn::start(Pipedrive::with_lag(usize::MAX)).await;
+    // long enough for the second action to come by before the first has looked
+    let common = matrix::COMMON.replace("20ms", "1500ms");
+    let connector = format!("{}, {common}", keys(&stand.url(), ""));
+    let action = |name: &str| format!("[action.{name}]\nconnector = {{ {connector} }}\nretry_base = \"20ms\"\n");
+    let rule = "[[rule]]\nname = \"all\"\nany = true\nactions = [\"one\", \"two\"]\n";
+    let app = App::start(&format!("{}{}{rule}", action("one"), action("two"))).await;
+    for nth in 0..5 {
+        // the search comes first, then the creation
+        stand.fail(&person(nth), 1, Fault::ResetAfter);
+        matrix::send(&app, &person(nth), "hello").await;
+    }
+    app.all_jobs_ended().await;
+    for nth in 0..5 {
+        let census = stand.census(&person(nth));
+        assert_eq!((census.contacts, census.notes.len()), (1, 2), "{census:?}");
+        assert_eq!(stand.faults_of(&person(nth)), [Fault::ResetAfter]);
+    }
 }
 
 #[tokio::test]
