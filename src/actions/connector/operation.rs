@@ -245,12 +245,10 @@ impl<'a> Run<'a> {
                     });
                 }
                 let found = self.look_up(name, operation).await?;
-                if found.is_none() {
-                    // Now it is known: it was not received. Its key is as good as new.
-                    self.steps.clear();
-                    if let Some(pending) = &mut self.steps.pending {
-                        pending.first_at = Utc::now();
-                    }
+                if let (None, Some(pending)) = (&found, &mut self.steps.pending) {
+                    // Its key is as good as new. It stays unclear all the same: what is still on its way can be found by the
+                    // next lookup, and by nobody else.
+                    pending.first_at = Utc::now();
                 }
                 Ok(found)
             }

@@ -47,14 +47,13 @@ pub(crate) fn configuration(keys: &str, timeout: &str) -> String {
         accept_deadline = "30s"
         [worker]
         poll = "50ms"
-        concurrency = 256
         [action.file]
         connector = {{ {keys}, {COMMON} }}
         timeout = "{timeout}"
         retry_base = "20ms"
         retry_cap = "100ms"
         max_attempts = 1000
-        concurrency = 128
+        concurrency = 32
         [[rule]]
         name = "everything"
         any = true
@@ -69,7 +68,7 @@ pub(crate) const COMMON: &str =
 
 /// The longest an attempt waits for an answer, where nothing is killed. A busy machine must not make unclear ends of its own:
 /// they are survived, but nobody counts them.
-const TIMEOUT: &str = "1s";
+const TIMEOUT: &str = "1500ms";
 
 /// The same where an end that no fault has made unclear would count: a busy machine must not make one.
 const PATIENT: &str = "4s";
@@ -85,6 +84,26 @@ impl Notes {
 
 /// The texts of a case.
 const TEXTS: [&str; 2] = ["first", "second: <b>&amp; \"quoted\"\nnext line"];
+
+/// Every attempt at a sender's jobs, for the report of what went wrong.
+async fn attempts_of(pool: &PgPool, sender: &str) -> String {
+    let attempts: Vec<(i64, i32, String, Option<String>, f64)> = sqlx::query_as(
+        "SELECT a.job_id, a.claim, a.outcome, a.error, extract(epoch FROM a.finished_at - a.started_at)::float8 \
+         FROM smshook.attempts a JOIN v1.jobs j ON j.id = a.job_id JOIN v1.messages m ON m.id = j.message_id \
+         WHERE m.sender = $1 ORDER BY a.started_at",
+    )
+    .bind(sender)
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let lines = attempts.into_iter().map(|(job, claim, outcome, error, took)| {
+        format!(
+            "\n      job {job}, claim {claim}: {outcome} after {took:.2} s, {}",
+            error.unwrap_or_default()
+        )
+    });
+    lines.collect()
+}
 
 /// State and reason of a sender's jobs, in order.
 async fn jobs_of(pool: &PgPool, sender: &str) -> Vec<(String, Option<String>)> {
@@ -234,7 +253,8 @@ pub(crate) async fn every_fault_at_every_position<V: Vendor>(setup: &Setup<V>) -
         };
         if let Some(complaint) = complaint {
             let operation = positions[case.at].operation();
-            writeln!(failed, "  {operation}, {:?}: {complaint}", case.faults).unwrap();
+            let attempts = attempts_of(app.pool(), sender).await;
+            writeln!(failed, "  {operation}, {:?}: {complaint}{attempts}", case.faults).unwrap();
         }
     }
     super::report(&format!(
@@ -335,7 +355,8 @@ pub(crate) async fn texts_under_random_faults<V: Vendor>(
         ended(app.pool(), &sender, texts_each).await;
         happened += stand.faults_of(&sender).len();
         if let Some(wrong) = complaint(setup, &stand, &sender, &texts, &jobs_of(app.pool(), &sender).await) {
-            writeln!(failed, "  {sender}: {wrong}").unwrap();
+            let attempts = attempts_of(app.pool(), &sender).await;
+            writeln!(failed, "  {sender}: {wrong}{attempts}").unwrap();
         }
     }
     super::report(&format!(
@@ -387,7 +408,9 @@ pub(crate) async fn killed_at_every_position<V: Vendor>(setup: &Setup<V>) -> Sta
             &owned(&TEXTS),
             &jobs_of(&database.pool, sender).await,
         ) {
-            writeln!(failed, "  killed at {}, {fault:?}: {wrong}", positions[*at].operation()).unwrap();
+            let attempts = attempts_of(&database.pool, sender).await;
+            let operation = positions[*at].operation();
+            writeln!(failed, "  killed at {operation}, {fault:?}: {wrong}{attempts}").unwrap();
         }
     }
     assert!(failed.is_empty(), "after kills:\n{failed}");
