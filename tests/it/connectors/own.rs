@@ -157,3 +157,42 @@ async fn a_busy_account_is_left_alone_and_its_queue_does_not_churn() {
         "{came_back} attempts came to nothing; only those under way may"
     );
 }
+
+#[tokio::test]
+async fn what_was_looked_for_in_vain_and_could_not_be_sent_again_is_looked_for_once_more() {
+    let (desk, gateway) = (Fake::start().await, Fake::start().await);
+    let looked_up = r#"[connector.desk.operation.create_ticket]
+effect = "reconcilable"
+path = "/tickets"
+reconcile = [{ method = "GET", path = "/lookup", items = "", id = "/id", contains = { "/text" = "{{ text }}" } }]"#;
+    let put = "[connector.desk.operation.create_ticket]\neffect = \"unique\"\nmethod = \"PUT\"\npath = \"/tickets/{{ marker }}\"";
+    let toml = configuration(&desk, &gateway, "timeout = \"300ms\"").replace(put, looked_up);
+    let toml = toml.replace(
+        "allow_http = true, allow_private",
+        "settle = \"20ms\", allow_http = true, allow_private",
+    );
+    desk.then(answer(
+        200,
+        &json!({ "people": [{ "id": 7, "phone": "+15551230001" }] }),
+    ));
+    desk.then(answer(200, &json!([])));
+    // on its way for longer than an attempt lasts
+    desk.then(Answer::Hold);
+    desk.then(answer(200, &json!([])));
+    desk.then(answer(429, &json!({})));
+    // it has arrived meanwhile; whoever looked for an open ticket now would take it for somebody else's
+    desk.then(answer(200, &json!([{ "id": 55, "text": "my umbrella" }])));
+    let app = App::start(&toml).await;
+    app.text("15551230001", "my umbrella").await;
+    app.all_jobs_ended().await;
+    let paths: Vec<String> = desk
+        .asked()
+        .iter()
+        .skip(1)
+        .map(|one| format!("{} {}", one.method, one.path))
+        .collect();
+    let (make, look) = ("POST /api/tickets", "GET /api/lookup");
+    assert_eq!(paths, ["GET /api/people/7/tickets", make, look, make, look]);
+    let reply: Value = serde_json::from_str(&gateway.asked()[0].body).unwrap();
+    assert_eq!(reply["text"], "Thanks, we opened #55");
+}
