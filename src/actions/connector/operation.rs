@@ -74,7 +74,9 @@ impl<'a> Run<'a> {
         {
             return Ok(Performed::Done(self.finish(name, hit)));
         }
-        let still_unclear = self.steps.is_unclear(name);
+        // Where nothing can be looked up it is a person's word that sends it again, and what they hear of it counts.
+        let by_hand = operation.effect == EffectClass::AtMostOnce && operation.on_unknown != OnUnknown::Resend;
+        let still_unclear = self.steps.is_unclear(name) && !by_hand;
         let request = self.request(name, operation)?;
         self.leave_to_send().await?;
         self.write_down(name, &request).await?;

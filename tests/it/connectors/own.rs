@@ -196,3 +196,61 @@ reconcile = [{ method = "GET", path = "/lookup", items = "", id = "/id", contain
     let reply: Value = serde_json::from_str(&gateway.asked()[0].body).unwrap();
     assert_eq!(reply["text"], "Thanks, we opened #55");
 }
+
+#[tokio::test]
+async fn what_a_person_sends_again_is_waited_for_like_any_other_and_not_called_unknown() {
+    let (desk, gateway) = (Fake::start().await, Fake::start().await);
+    let put = "[connector.desk.operation.create_ticket]\neffect = \"unique\"";
+    let toml = configuration(&desk, &gateway, "timeout = \"300ms\"")
+        .replace(
+            put,
+            "[connector.desk.operation.create_ticket]\neffect = \"at_most_once\"",
+        )
+        .replace(
+            "allow_http = true, allow_private",
+            "on_unknown = \"hold\", allow_http = true, allow_private",
+        );
+    desk.then(answer(
+        200,
+        &json!({ "people": [{ "id": 7, "phone": "+15551230001" }] }),
+    ));
+    desk.then(answer(200, &json!([])));
+    desk.then(Answer::Hold);
+    let app = App::start(&toml).await;
+    app.text("15551230001", "my umbrella").await;
+    app.all_jobs_ended().await;
+    let ticket = app
+        .jobs()
+        .await
+        .into_iter()
+        .find(|(action, ..)| action == "ticket")
+        .unwrap();
+    assert_eq!(ticket.1, "discarded");
+    assert!(
+        ticket
+            .2
+            .unwrap()
+            .starts_with("not known whether attempt 1 was received")
+    );
+    desk.then(Fake::status(429));
+    desk.then(answer(200, &json!([])));
+    desk.then(answer(201, &json!({ "id": 55 })));
+    let store = smshook::store::Store::new(app.database.options(), 1);
+    let id: i64 = sqlx::query_scalar("SELECT id FROM v1.jobs WHERE action = 'ticket'")
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+    assert!(store.retry_job(id).await.unwrap());
+    helpers::eventually("the job is done", async || {
+        app.jobs()
+            .await
+            .iter()
+            .any(|(action, state, _)| action == "ticket" && state == "done")
+    })
+    .await;
+    let made = desk.asked().iter().filter(|one| one.method == "PUT").count();
+    assert_eq!(
+        made, 3,
+        "the unclear one, the one that came too early, the one that was taken"
+    );
+}
