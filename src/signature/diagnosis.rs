@@ -359,7 +359,7 @@ fn about_the_header(scheme: &Scheme, received: &Received<'_>, candidates: &[Cand
     let shape = match presented(scheme, received) {
         Err(Refusal::WrongLength) => Some(shape(scheme, headers.get(header)).unwrap_or(Shape::Length)),
         Err(_) => Some(shape(scheme, headers.get(header)).unwrap_or(Shape::OtherEncoding)),
-        Ok(_) => None,
+        Ok(()) => None,
     };
     shape
         .map(|shape| Finding::Malformed {

@@ -191,7 +191,7 @@ impl std::fmt::Debug for VerifiedBody {
         f.debug_struct("VerifiedBody")
             .field("bytes", &self.bytes.len())
             .field("proof", &self.proof)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -425,7 +425,7 @@ fn unsigned_and_stored_bodies_say_so_and_show_no_bytes() {
     assert_eq!((unsigned.proof(), unsigned.bytes()), (Proof::Unsigned, &body));
     let stored = VerifiedBody::verified_when_stored(body.clone());
     assert_eq!(stored.proof(), Proof::Stored);
-    assert_eq!(format!("{stored:?}"), "VerifiedBody { bytes: 5, proof: Stored }");
+    assert_eq!(format!("{stored:?}"), "VerifiedBody { bytes: 5, proof: Stored, .. }");
     assert_eq!(stored.into_bytes(), body);
 }
 
