@@ -34,6 +34,67 @@ pub struct InboundMessage {
     pub tenant_name: Option<String>,
     /// The gateway's own rule that matched; it may already have answered the sender.
     pub gateway_rule: Option<String>,
+    /// Pictures and other files that came with the text, as addresses; nothing here fetches them.
+    pub media: Vec<Media>,
+    /// Whether the text is ciphertext: it is stored, and neither rules nor consent are looked for in it.
+    pub encrypted: bool,
+    /// What the provider has answered by itself: recorded, and nothing is sent on top of it.
+    pub answered: Option<GatewayAnswer>,
+    /// Which part of a longer text this is, where the gateway hands over the parts one by one.
+    pub part: Option<Part>,
+    /// By what copies are recognised.
+    pub dedupe: Dedupe,
+}
+
+/// A file that came with a text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Media {
+    /// Where the gateway keeps it.
+    pub url: String,
+    /// Its media type, where the gateway says.
+    pub content_type: Option<String>,
+}
+
+/// A word about consent to which the provider has replied before it told us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GatewayAnswer {
+    /// What it took the text for.
+    pub event: AnsweredEvent,
+    /// The gateway's own word for that.
+    pub word: String,
+}
+
+/// What a provider can answer by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AnsweredEvent {
+    /// The sender asked for no more messages.
+    OptOut,
+    /// The sender wants messages again.
+    OptIn,
+    /// The sender asked for help.
+    Help,
+}
+
+/// One part of a longer text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// What the parts of one text have in common; gateways count to 255 and begin anew.
+    pub reference: String,
+    /// How many parts the text has, from 2.
+    pub total: u8,
+    /// Which one this is, from 1.
+    pub index: u8,
+}
+
+/// By what the copies of one SMS are recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dedupe {
+    /// The gateway's ID and the content; without an ID as [`Dedupe::Fingerprint`].
+    #[default]
+    Id,
+    /// Device, numbers, time and text, whatever the ID: for gateways that give one SMS several.
+    Fingerprint,
 }
 
 /// Something a gateway reports that is not an inbound text, such as a delivery state of a reply of ours.
@@ -47,6 +108,35 @@ pub struct GatewayEvent {
     pub gateway_id: Option<String>,
     /// When the gateway says it happened.
     pub occurred_at: Option<DateTime<Utc>>,
+    /// How far the reply is, where the event tells.
+    pub state: Option<DeliveryState>,
+    /// Why it failed, in the gateway's words (a code, most often).
+    pub error: Option<String>,
+}
+
+/// How far a text of ours is on its way; never goes backwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum DeliveryState {
+    /// The gateway has it.
+    Queued,
+    /// It left the gateway.
+    Sent,
+    /// It arrived.
+    Delivered,
+    /// It will not arrive.
+    Failed,
+}
+
+impl DeliveryState {
+    /// The word in SQL and in the words of gateway files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What one part of a verified delivery turned out to be.
@@ -58,6 +148,15 @@ pub enum Item {
     Event(GatewayEvent),
     /// Verified but unreadable: kept in quarantine with this reason.
     Unreadable(String),
+}
+
+impl std::fmt::Debug for Media {
+    /// Without the address, which is often all that is needed to read the file.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Media")
+            .field("content_type", &self.content_type)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for InboundMessage {
@@ -82,6 +181,28 @@ impl std::fmt::Debug for Item {
 }
 
 impl InboundMessage {
+    /// A message of which nothing else is known.
+    pub const fn new(sender: Address, recipient: Address, text: String) -> Self {
+        Self {
+            message_id: None,
+            sender,
+            recipient,
+            text,
+            sent_at: None,
+            unread_time: None,
+            reference: None,
+            device_id: None,
+            tenant_id: None,
+            tenant_name: None,
+            gateway_rule: None,
+            media: Vec::new(),
+            encrypted: false,
+            answered: None,
+            part: None,
+            dedupe: Dedupe::Id,
+        }
+    }
+
     /// The 32 bytes by which two copies of this SMS, arriving at one endpoint, are recognised as one message.
     ///
     /// With a message ID: the ID and the content (sender, recipient, text), so that two texts that share an ID are two
@@ -90,7 +211,7 @@ impl InboundMessage {
     /// and numbers enter without the `+` that one route may add.
     pub fn dedupe_key(&self) -> [u8; 32] {
         let mut hash = Fingerprint::new();
-        if let Some(id) = &self.message_id {
+        if let (Some(id), Dedupe::Id) = (&self.message_id, self.dedupe) {
             hash.part("id");
             hash.part(id);
         } else {

@@ -11,9 +11,10 @@ use super::failure::Failure;
 use super::output::{self, Printer, stamp};
 use crate::config::{Config, Endpoint};
 use crate::metrics::Metrics;
+use crate::rules::Standing;
 use crate::signature::VerifiedBody;
 use crate::store::{
-    AcceptedStatus, Acceptor, Delivery, EventRow, JobFilter, JobRow, MessageRow, PlannedItem, QuarantineRow,
+    AcceptedStatus, Acceptor, Delivery, EventRow, JobFilter, JobRow, MessageRow, Origin, PlannedItem, QuarantineRow,
     QuarantinedDelivery,
 };
 
@@ -218,13 +219,16 @@ fn plan(config: &Config, endpoint: &Endpoint, quarantined: QuarantinedDelivery) 
     let raw = quarantined.raw;
     let items = endpoint
         .gateway
-        .parse(&VerifiedBody::verified_when_stored(raw.clone()), &endpoint.numbers);
-    let planned = |item| PlannedItem::of(item, &config.rulebook, &endpoint.policy);
+        .parse(&VerifiedBody::verified_when_stored(raw.clone()), &endpoint.reading);
+    let planned = |item| PlannedItem::of(item, &config.rulebook, &endpoint.policy, Standing::Verified);
     Delivery {
         endpoint: Arc::from(endpoint.name.as_str()),
         suppression_group: Arc::from(endpoint.suppression_group.as_str()),
         raw,
         items: items.into_iter().map(planned).collect(),
-        replays: Some(quarantined.id),
+        verified: true,
+        nonce: None,
+        part_wait: endpoint.reassembly_wait,
+        origin: Origin::Quarantine(quarantined.id),
     }
 }

@@ -134,7 +134,7 @@ fn meant(config: &Config, whom: &Whom) -> Result<(String, String), Failure> {
         }
         (name, _) => endpoint::choose(config, name.as_deref())?,
     };
-    let address = phone::normalise(&whom.number, &endpoint.numbers);
+    let address = phone::normalise(&whom.number, &endpoint.reading.numbers);
     match address.kind() {
         Kind::Number | Kind::Short => Ok((endpoint.suppression_group.clone(), address.key().to_owned())),
         Kind::Alpha | Kind::Opaque | Kind::Missing => Err(Failure::usage(

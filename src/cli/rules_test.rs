@@ -371,6 +371,7 @@ fn reason(reason: LeftOut) -> &'static str {
         LeftOut::GatewayRuleMatched => "the gateway's own rule may have answered",
         LeftOut::AlreadyOrdered => "this message runs the action already",
         LeftOut::SwitchedOff => "the endpoint's configuration says not to",
+        LeftOut::ProviderAnswered => "the provider has replied by itself",
     }
 }
 

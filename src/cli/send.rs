@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use chrono::Utc;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use super::failure::Failure;
@@ -13,7 +13,7 @@ use super::{endpoint, output};
 use crate::actions::local;
 use crate::config::{Config, Endpoint};
 use crate::gateway::Sample;
-use crate::signature;
+use crate::signature::{self, Keys, Outgoing};
 
 /// What to send and where to.
 #[derive(Debug, clap::Args)]
@@ -47,14 +47,14 @@ pub(super) const FICTIONAL_RECIPIENT: &str = "+12025550100";
 pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<(), Failure> {
     let loaded = endpoint::load(config)?;
     let endpoint = endpoint::choose(&loaded.config, arguments.endpoint.as_deref())?;
-    let (headers, body) = delivery(endpoint, arguments)?;
+    let outgoing = delivery(endpoint, arguments)?;
     let url = arguments
         .url
         .as_ref()
         .map_or_else(|| default_url(&loaded.config, endpoint), Url::to_string);
     let mut refused = None;
     for _ in 0..arguments.copies {
-        let answer = local::post(&url, headers.clone(), body.clone())
+        let answer = local::post(&url, outgoing.headers.clone(), outgoing.body.clone())
             .await
             .map_err(|error| {
                 Failure::hinted(
@@ -76,8 +76,8 @@ pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<
     }
 }
 
-/// The headers and the body, the very same for every copy.
-fn delivery(endpoint: &Endpoint, arguments: &Arguments) -> Result<(HeaderMap, String), Failure> {
+/// The request, the very same for every copy.
+fn delivery(endpoint: &Endpoint, arguments: &Arguments) -> Result<Outgoing, Failure> {
     let now = Utc::now();
     let sample = Sample {
         from: &arguments.from,
@@ -91,13 +91,21 @@ fn delivery(endpoint: &Endpoint, arguments: &Arguments) -> Result<(HeaderMap, St
             "add `sample` to its `[[gateway]]`",
         )
     })?;
-    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
-    let mut headers = match &endpoint.keys {
-        Some(keys) => signature::sign(&endpoint.gateway.signature, keys, body.as_bytes(), seconds),
-        None => HeaderMap::new(),
+    let mut outgoing = Outgoing {
+        method: Method::POST,
+        url: endpoint.url.clone(),
+        query: String::new(),
+        headers: HeaderMap::new(),
+        body: body.into_bytes(),
+        at: now.timestamp_millis(),
     };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok((headers, body))
+    outgoing
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(signer) = endpoint.keys.as_ref().and_then(Keys::signer) {
+        signature::sign(&endpoint.gateway.signature, &signer, &mut outgoing);
+    }
+    Ok(outgoing)
 }
 
 /// The listener itself and not the public URL: a sample should not have to leave the machine.
@@ -121,6 +129,7 @@ mod tests {
     use super::*;
     use crate::cli::endpoint::tests::{TWO_ENDPOINTS, configured};
     use crate::message::Item;
+    use crate::signature::Received;
 
     #[test]
     fn what_is_sent_verifies_and_reads_back_as_the_message_meant() {
@@ -134,10 +143,18 @@ mod tests {
             url: None,
             copies: 1,
         };
-        let (headers, body) = delivery(main, &arguments).unwrap();
+        let sent = delivery(main, &arguments).unwrap();
         let keys = main.keys.as_ref().unwrap();
-        let verified = signature::verify(&main.gateway.signature, keys, &headers, body.into()).unwrap();
-        let items = main.gateway.parse(&verified, &main.numbers);
+        let received = Received {
+            method: &sent.method,
+            url: &sent.url,
+            query: None,
+            headers: &sent.headers,
+            body: &sent.body.clone().into(),
+            at: sent.at,
+        };
+        let verified = signature::verify(&main.gateway.signature, keys, &received).unwrap();
+        let items = main.gateway.parse(&verified, &main.reading);
         let [Item::Message(message)] = items.as_slice() else {
             panic!("{items:?}")
         };

@@ -12,19 +12,11 @@ use crate::phone;
 
 /// The message as the endpoint would read it.
 pub(super) fn message(endpoint: &Endpoint, from: &str, to: &str, text: &str) -> InboundMessage {
-    InboundMessage {
-        message_id: None,
-        sender: phone::normalise(from, &endpoint.numbers),
-        recipient: phone::normalise(to, &endpoint.numbers),
-        text: text.to_owned(),
-        sent_at: None,
-        unread_time: None,
-        reference: None,
-        device_id: None,
-        tenant_id: None,
-        tenant_name: None,
-        gateway_rule: None,
-    }
+    InboundMessage::new(
+        phone::normalise(from, &endpoint.reading.numbers),
+        phone::normalise(to, &endpoint.reading.numbers),
+        text.to_owned(),
+    )
 }
 
 /// The job of an action for the message, as it would be claimed for the first time. `id` stands for the message: it makes

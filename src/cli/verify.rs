@@ -7,11 +7,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use chrono::Utc;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::failure::Failure;
 use super::{endpoint, output};
-use crate::signature::diagnosis::{Change, Finding, diagnose};
+use crate::signature::Received;
+use crate::signature::diagnosis::{Case, Change, Finding, diagnose};
 
 /// What to verify.
 #[derive(Debug, clap::Args)]
@@ -36,7 +38,19 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Result<(), Fa
     };
     let headers = together(&arguments.headers);
     let body = read(&arguments.body)?;
-    let findings = diagnose(&endpoint.gateway.signature, keys, &headers, &body);
+    let findings = diagnose(&Case {
+        scheme: &endpoint.gateway.signature,
+        keys,
+        others: &[],
+        received: Received {
+            method: &Method::POST,
+            url: &endpoint.url,
+            query: None,
+            headers: &headers,
+            body: &body.into(),
+            at: Utc::now().timestamp_millis(),
+        },
+    });
     for finding in &findings {
         output::print(&finding.to_string())?;
     }

@@ -25,8 +25,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::gateway::Gateway;
-use crate::phone::NumberFormat;
+use crate::gateway::{Gateway, Reading};
 use crate::rules::{EndpointPolicy, Rulebook};
 use crate::signature::Keys;
 use crate::template::Template;
@@ -137,8 +136,18 @@ pub struct Endpoint {
     pub keys: Option<Keys>,
     /// Where each secret came from, in the order of the keys.
     pub secret_sources: Vec<SecretSource>,
-    /// How its gateway writes numbers.
-    pub numbers: NumberFormat,
+    /// How the world calls it: scheme, host and path, no query; some schemes sign it. Empty where nobody said.
+    pub url: String,
+    /// What its deliveries are read with.
+    pub reading: Reading,
+    /// What becomes of a delivery that does not verify.
+    pub mode: Mode,
+    /// Secrets that no longer verify anything, each with its label: only to explain a signature made with one.
+    pub retired: Option<Keys>,
+    /// How many refused deliveries are kept, to be verified again once the secret is right; `None`: none.
+    pub keep_refused: Option<KeepRefused>,
+    /// How long the parts of a longer text wait for each other.
+    pub reassembly_wait: Duration,
     /// What planning must know.
     pub policy: EndpointPolicy,
     /// How to answer a sender; `None` if this endpoint cannot.
@@ -153,6 +162,29 @@ pub struct Endpoint {
     pub skip_reply_if_gateway_rule_matched: bool,
     /// Endpoints of one group share their opt-outs.
     pub suppression_group: String,
+}
+
+/// What becomes of a delivery that does not verify.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// It is refused.
+    Enforce,
+    /// It is stored and marked, while a signature is being set up.
+    Observe {
+        /// Whether its actions run all the same.
+        runs_actions: bool,
+    },
+}
+
+/// How much is kept of what was refused, for each endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeepRefused {
+    /// Deliveries; the oldest go first.
+    pub count: u32,
+    /// Bytes of all together.
+    pub bytes: usize,
+    /// How long.
+    pub age: Duration,
 }
 
 /// How an endpoint answers a sender.

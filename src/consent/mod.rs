@@ -59,12 +59,15 @@ impl ConsentEvent {
     }
 }
 
+/// The tier of what the provider recognised and answered by itself.
+pub const TIER_OF_THE_PROVIDER: u8 = 0;
+
 /// What was recognised, and by what: together with the text and the time it is the evidence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decision {
     /// What the text asks for.
     pub event: ConsentEvent,
-    /// 1: the text is a keyword. 2: keyword and politeness. 3: a phrase about the messaging.
+    /// 0: the provider said so ([`TIER_OF_THE_PROVIDER`]). 1: the text is a keyword. 2: keyword and politeness. 3: a phrase about the messaging.
     pub tier: u8,
     /// The keyword as listed, or the words of the phrase.
     pub keyword: Cow<'static, str>,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::json::{self, Field, Node, Object, Pointer};
 use super::timestamp;
-use crate::message::{GatewayEvent, InboundMessage, Item};
+use crate::message::{Dedupe, GatewayEvent, InboundMessage, Item};
 use crate::phone::{self, Address, NumberFormat};
 
 /// More messages than any gateway batches. A list beyond it is kept whole, as one unreadable delivery.
@@ -175,6 +175,8 @@ impl EventMapping {
             reference: self.reference.words(object),
             gateway_id: self.id.id(object),
             occurred_at: self.occurred_at.time(object),
+            state: None,
+            error: None,
         })
     }
 }
@@ -227,6 +229,11 @@ impl Mapping {
             tenant_id: self.tenant_id.words(object),
             tenant_name: self.tenant_name.words(object),
             gateway_rule: self.gateway_rule.words(object),
+            media: Vec::new(),
+            encrypted: false,
+            answered: None,
+            part: None,
+            dedupe: Dedupe::Id,
         })
     }
 

@@ -11,6 +11,8 @@ mod sample;
 mod tests;
 mod timestamp;
 
+use std::collections::BTreeMap;
+
 use http::{HeaderValue, StatusCode};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -98,6 +100,25 @@ impl Default for Ack {
     }
 }
 
+/// What the endpoint knows that a gateway's deliveries do not say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// How numbers are written.
+    pub numbers: NumberFormat,
+    /// Numbers of ours by what the gateway says in their place (a device's name), as it says it.
+    pub recipients: BTreeMap<String, String>,
+}
+
+impl Reading {
+    /// Numbers written so, and nothing else to know.
+    pub const fn with(numbers: NumberFormat) -> Self {
+        Self {
+            numbers,
+            recipients: BTreeMap::new(),
+        }
+    }
+}
+
 /// Why a gateway file cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -112,10 +133,10 @@ impl Gateway {
         Ok(toml::from_str(text)?)
     }
 
-    /// What a delivery holds, its numbers read as `numbers`. Never empty: what cannot be read is an
+    /// What a delivery holds, read as the endpoint says. Never empty: what cannot be read is an
     /// [`Item::Unreadable`] with the reason.
-    pub fn parse(&self, body: &VerifiedBody, numbers: &NumberFormat) -> Vec<Item> {
-        mapping::read(&self.mapping, self.event.as_ref(), body.bytes(), *numbers)
+    pub fn parse(&self, body: &VerifiedBody, reading: &Reading) -> Vec<Item> {
+        mapping::read(&self.mapping, self.event.as_ref(), body.bytes(), reading.numbers)
     }
 
     /// The body that this gateway would send for `sample`; `None` when its file has no `sample`.

@@ -6,10 +6,10 @@ use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 use secrecy::SecretString;
 
-use super::{Gateway, Sample, builtin, builtin_names};
+use super::{Gateway, Reading, Sample, builtin, builtin_names};
 use crate::message::{GatewayEvent, InboundMessage, Item};
 use crate::phone::NumberFormat;
-use crate::signature::{self, Keys, VerifiedBody};
+use crate::signature::{self, Keys, Received, SecretSpec, VerifiedBody};
 
 const SAMPLE: &str = include_str!("../../gateways/mobile-api-connect.sample.json");
 
@@ -23,7 +23,7 @@ fn verified(body: &[u8]) -> VerifiedBody {
 
 fn read(body: &[u8]) -> Vec<Item> {
     let gateway = mobile_api_connect();
-    gateway.parse(&verified(body), &gateway.numbers)
+    gateway.parse(&verified(body), &Reading::with(gateway.numbers))
 }
 
 fn message(body: &str) -> InboundMessage {
@@ -48,10 +48,11 @@ fn sample_with(field: &str, json: Option<&str>) -> String {
 #[test]
 fn the_documented_sample_verifies_and_is_a_message() {
     let gateway = mobile_api_connect();
-    let secret = (
-        "secret".to_owned(),
-        SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
-    );
+    let secret = SecretSpec {
+        label: "secret".to_owned(),
+        secret: SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        algorithm: None,
+    };
     let keys = Keys::new(&gateway.signature, &[secret]).unwrap();
     // Made with: openssl dgst -sha256 -hmac "$SECRET" gateways/mobile-api-connect.sample.json
     let headers = HeaderMap::from_iter([(
@@ -59,8 +60,16 @@ fn the_documented_sample_verifies_and_is_a_message() {
         HeaderValue::from_static("sha256=793b3fd361927d2df8bddd8131683ea6311689394d5121745cc8e7b65cc227b0"),
     )]);
     let body = Bytes::from_static(SAMPLE.as_bytes());
-    let verified = signature::verify(&gateway.signature, &keys, &headers, body).unwrap();
-    let items = gateway.parse(&verified, &gateway.numbers);
+    let received = Received {
+        method: &http::Method::POST,
+        url: "",
+        query: None,
+        headers: &headers,
+        body: &body,
+        at: 0,
+    };
+    let verified = signature::verify(&gateway.signature, &keys, &received).unwrap();
+    let items = gateway.parse(&verified, &Reading::with(gateway.numbers));
     let [Item::Message(message)] = items.as_slice() else {
         panic!("{items:?}")
     };
@@ -91,7 +100,7 @@ fn every_built_in_file_reads_and_bears_its_name() {
             sent_at,
         };
         let body = gateway.sample_body(&sample).unwrap();
-        let items = gateway.parse(&verified(body.as_bytes()), &gateway.numbers);
+        let items = gateway.parse(&verified(body.as_bytes()), &Reading::with(gateway.numbers));
         let [Item::Message(message)] = items.as_slice() else {
             panic!("{name}: {items:?}")
         };
@@ -180,6 +189,8 @@ fn another_event_is_stored_as_what_it_is() {
         reference: Some("r-7".into()),
         gateway_id: Some("msg_1".into()),
         occurred_at: Some(DateTime::parse_from_rfc3339("2026-06-12T14:32:05Z").unwrap().to_utc()),
+        state: None,
+        error: None,
     };
     assert_eq!(read(body.as_bytes()), [Item::Event(event)]);
     let long = format!("{{\"event\":\"{}\"}}", "é".repeat(500));
@@ -449,13 +460,13 @@ fn a_gateway_of_another_shape_is_only_another_file() {
     let body = br#"{"data":{"messages":[
         {"sender":{"number":"+14155550123"},"to":[{"number":"+14155550199"}],"body":{"text":"one"}},
         {"sender":"+14155550123","body":"two"}]}}"#;
-    let items = gateway.parse(&verified(body), &gateway.numbers);
+    let items = gateway.parse(&verified(body), &Reading::with(gateway.numbers));
     let [Item::Message(one), Item::Message(two)] = &items[..] else {
         panic!("{items:?}")
     };
     assert_eq!((one.text.as_str(), one.recipient.e164()), ("one", Some("+14155550199")));
     assert_eq!((two.text.as_str(), two.sender.e164()), ("two", Some("+14155550123")));
-    let elsewhere = gateway.parse(&verified(b"{}"), &gateway.numbers);
+    let elsewhere = gateway.parse(&verified(b"{}"), &Reading::with(gateway.numbers));
     assert_eq!(
         elsewhere,
         [Item::Unreadable("no messages at /results or /data/messages".into())]

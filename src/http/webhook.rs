@@ -12,9 +12,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::http::{HeaderName, Method, StatusCode};
 use axum::response::Response;
-use bytes::Bytes;
+use chrono::Utc;
 use uuid::Uuid;
 
 use super::body::{self, BodyError};
@@ -23,8 +23,9 @@ use super::server::{Limits, Overload};
 use crate::config::{Config, Endpoint};
 use crate::gateway::Ack;
 use crate::metrics::Metrics;
-use crate::signature::{self, AllowUnsigned, Proof, Refusal, VerifiedBody};
-use crate::store::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, PlannedItem};
+use crate::rules::Standing;
+use crate::signature::{self, AllowUnsigned, Proof, Received, Refusal, VerifiedBody};
+use crate::store::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Origin, PlannedItem};
 
 /// What the receive path needs of the rest of the process.
 pub struct WebhookState {
@@ -160,13 +161,21 @@ async fn receive(state: Arc<WebhookState>, limits: Limits, request: Request) -> 
     let answer = match body::read(body, limits.body_bytes, limits.body_time).await {
         Ok(body) => {
             line.bytes = body.len();
-            match verify(endpoint, &head.headers, body) {
+            let received = Received {
+                method: &head.method,
+                url: &endpoint.url,
+                query: head.uri.query(),
+                headers: &head.headers,
+                body: &body,
+                at: Utc::now().timestamp_millis(),
+            };
+            match verify(endpoint, &received) {
                 Ok(verified) => {
                     if let Proof::Secret(place) = verified.proof() {
                         line.secret = Some(place + 1);
                     }
                     match self_test::nonce(verified.bytes()) {
-                        None => store(&state, plan(&state, inlet, endpoint, &verified), &endpoint.gateway.ack).await,
+                        None => store(&state, endpoint, plan(&state, inlet, endpoint, &verified)).await,
                         Some(nonce) => self_tested(nonce, state.acceptor.ready().await),
                     }
                 }
@@ -179,39 +188,44 @@ async fn receive(state: Arc<WebhookState>, limits: Limits, request: Request) -> 
 }
 
 /// Commits a delivery and acknowledges it; or neither.
-async fn store(state: &WebhookState, delivery: Delivery, ack: &Ack) -> Answer {
+async fn store(state: &WebhookState, endpoint: &Endpoint, delivery: Delivery) -> Answer {
     match state.acceptor.accept(delivery).await {
-        Ok(accepted) => acknowledged(ack, accepted),
+        Ok(accepted) => acknowledged(&endpoint.gateway.ack, accepted),
         // The one place where a local spool steps in: verified, and not in the database. Until it has it on disk: 503.
-        Err(error) => unavailable(match error {
-            AcceptError::Unavailable => "database_unavailable",
-            AcceptError::Late => "commit_too_slow",
-            AcceptError::Overloaded => "queue_full",
-        }),
+        Err(AcceptError::Unavailable) => unavailable("database_unavailable"),
+        Err(AcceptError::Late) => unavailable("commit_too_slow"),
+        Err(AcceptError::Overloaded) => unavailable("queue_full"),
+        Err(AcceptError::Replayed) => refused(endpoint, Refusal::Replayed),
     }
 }
 
-fn verify(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes) -> Result<VerifiedBody, Refusal> {
+fn verify(endpoint: &Endpoint, received: &Received<'_>) -> Result<VerifiedBody, Refusal> {
     match &endpoint.keys {
-        Some(keys) => signature::verify(&endpoint.gateway.signature, keys, headers, body),
-        None => Ok(VerifiedBody::unsigned(body, AllowUnsigned::by_the_operator())),
+        Some(keys) => signature::verify(&endpoint.gateway.signature, keys, received),
+        None => Ok(VerifiedBody::unsigned(
+            received.payload(),
+            AllowUnsigned::by_the_operator(),
+        )),
     }
 }
 
 /// What the delivery says and what follows from it. Allocates what outlives the request: the messages and their jobs.
 fn plan(state: &WebhookState, inlet: &Inlet, endpoint: &Endpoint, verified: &VerifiedBody) -> Delivery {
-    let planned = |item| PlannedItem::of(item, &state.config.rulebook, &endpoint.policy);
+    let planned = |item| PlannedItem::of(item, &state.config.rulebook, &endpoint.policy, Standing::Verified);
     Delivery {
         endpoint: Arc::clone(&inlet.name),
         suppression_group: Arc::clone(&inlet.suppression_group),
         raw: verified.bytes().clone(),
         items: endpoint
             .gateway
-            .parse(verified, &endpoint.numbers)
+            .parse(verified, &endpoint.reading)
             .into_iter()
             .map(planned)
             .collect(),
-        replays: None,
+        verified: true,
+        nonce: None,
+        part_wait: endpoint.reassembly_wait,
+        origin: Origin::Gateway,
     }
 }
 

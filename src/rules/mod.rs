@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::consent::{self, ConsentEvent};
+use crate::consent::{self, ConsentEvent, Decision};
 use crate::job::JobKind;
-use crate::message::InboundMessage;
+use crate::message::{AnsweredEvent, InboundMessage};
 
 pub use explain::{Explanation, LeftOutJob, TriedRule, explain};
 pub use matcher::{Keyword, Matcher, RuleError};
@@ -73,7 +73,7 @@ pub struct EndpointPolicy {
 }
 
 /// What one message causes.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Plan {
     /// What the message says about consent.
     pub consent: Option<consent::Decision>,
@@ -126,6 +126,18 @@ pub enum Verdict {
     NotReached,
 }
 
+/// How far a message can be trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Its delivery was signed, or the operator takes unsigned ones at this endpoint.
+    Verified,
+    /// Its delivery did not verify at an endpoint that only observes.
+    Unverified {
+        /// Whether the operator wants its actions run all the same.
+        runs_actions: bool,
+    },
+}
+
 /// Why a job that a rule (or the law) would have made was left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeftOut {
@@ -143,14 +155,62 @@ pub enum LeftOut {
     AlreadyOrdered,
     /// The endpoint's configuration says not to.
     SwitchedOff,
+    /// The provider has replied to this message by itself.
+    ProviderAnswered,
 }
 
 /// Plans `message`: what it says about consent, the rule that matched, the jobs it causes.
 ///
 /// Consent is classified before any rule. An opt-out allows its confirmation and nothing else to be sent; an opt-in's
 /// confirmation and the answer to HELP are the message's one reply. The first matching rule wins unless it continues.
-pub fn plan(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMessage) -> Plan {
-    decide(rulebook, policy, message, &mut |_| {})
+///
+/// What nobody has signed may stop messages to a number, but not begin them again; unless the operator wants its actions run,
+/// nothing else follows from it. In ciphertext nothing is looked for. Where the provider has replied already, its word about
+/// consent is recorded and nothing is sent on top.
+pub fn plan(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMessage, standing: Standing) -> Plan {
+    if message.encrypted {
+        return Plan::default();
+    }
+    let mut plan = match standing {
+        Standing::Verified | Standing::Unverified { runs_actions: true } => {
+            decide(rulebook, policy, message, &mut |_| {})
+        }
+        Standing::Unverified { runs_actions: false } => Plan {
+            consent: consent_of(policy, message),
+            ..Plan::default()
+        },
+    };
+    if standing != Standing::Verified {
+        plan.consent = plan.consent.filter(|decision| decision.event == ConsentEvent::OptOut);
+        plan.jobs.retain(|job| job.kind == JobKind::Action);
+    }
+    plan
+}
+
+/// The opt-out in one part of a longer text: it holds at once, before the rest has come.
+pub fn opt_out_in_part(policy: &EndpointPolicy, message: &InboundMessage) -> Option<Decision> {
+    consent_of(policy, message)
+        .filter(|decision| decision.event == ConsentEvent::OptOut)
+        .filter(|_| !message.encrypted)
+}
+
+/// What the text says about consent, or what the provider says that it says.
+fn consent_of(policy: &EndpointPolicy, message: &InboundMessage) -> Option<Decision> {
+    let own = consent::classify(&message.text, &policy.vocabulary);
+    let answered = message.answered.as_ref().map(|answered| Decision {
+        event: match answered.event {
+            AnsweredEvent::OptOut => ConsentEvent::OptOut,
+            AnsweredEvent::OptIn => ConsentEvent::OptIn,
+            AnsweredEvent::Help => ConsentEvent::Help,
+        },
+        tier: consent::TIER_OF_THE_PROVIDER,
+        keyword: answered.word.clone().into(),
+    });
+    // Whoever of the two hears STOP is believed.
+    match own {
+        Some(own) if own.event == ConsentEvent::OptOut => Some(own),
+        own => answered.or(own),
+    }
 }
 
 /// What planning saw on its way; borrowed, so that saying it costs the receive path nothing.
@@ -172,7 +232,7 @@ fn decide<'a>(
     message: &'a InboundMessage,
     note: &mut dyn FnMut(Note<'a>),
 ) -> Plan {
-    let consent = consent::classify(&message.text, &policy.vocabulary);
+    let consent = consent_of(policy, message);
     let mut planner = Planner {
         rulebook,
         policy,
@@ -208,9 +268,11 @@ impl<'a> Planner<'a, '_> {
             ConsentEvent::OptIn => (JobKind::OptInConfirmation, self.policy.confirm_opt_in),
             ConsentEvent::Help => (JobKind::HelpReply, self.policy.answer_help),
         });
-        let answered = answer.is_some_and(|(kind, wanted)| self.compliance_reply(kind, wanted));
+        let by_provider = self.message.answered.is_some();
+        let answered = by_provider || answer.is_some_and(|(kind, wanted)| self.compliance_reply(kind, wanted));
         match event {
             Some(ConsentEvent::OptOut) => Some(LeftOut::OptedOut),
+            _ if by_provider => Some(LeftOut::ProviderAnswered),
             _ if answered => Some(LeftOut::AlreadyReplying),
             _ if self.cannot_send().is_some() => self.cannot_send(),
             _ if self.policy.skip_reply_if_gateway_rule_matched && self.message.gateway_rule.is_some() => {

@@ -13,19 +13,11 @@ fn message(text: &str) -> InboundMessage {
 }
 
 fn from(sender: &str, text: &str) -> InboundMessage {
-    InboundMessage {
-        message_id: None,
-        sender: address(sender),
-        recipient: Address::missing(),
-        text: text.to_owned(),
-        sent_at: None,
-        unread_time: None,
-        reference: None,
-        device_id: None,
-        tenant_id: None,
-        tenant_name: None,
-        gateway_rule: None,
-    }
+    InboundMessage::new(address(sender), Address::missing(), text.to_owned())
+}
+
+fn plan(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMessage) -> Plan {
+    super::plan(rulebook, policy, message, Standing::Verified)
 }
 
 fn address(raw: &str) -> Address {
@@ -286,16 +278,16 @@ fn senders_are_recognised_by_number_prefix_name_and_kind() {
 #[test]
 fn an_opt_out_is_confirmed_and_its_rules_run_without_their_replies() {
     let rules = book(vec![rule("rest", Matcher::Any, &["reply_rest", "crm"])]);
-    let plan = plan(&rules, &policy(), &message("STOP"));
-    assert_eq!(plan.consent.as_ref().unwrap().event, ConsentEvent::OptOut);
-    assert_eq!(actions(&plan), ["opt_out_confirmation", "crm"]);
-    assert_eq!(plan.jobs[0].kind, JobKind::OptOutConfirmation);
-    assert!(plan.jobs[0].sends);
+    let stopped = plan(&rules, &policy(), &message("STOP"));
+    assert_eq!(stopped.consent.as_ref().unwrap().event, ConsentEvent::OptOut);
+    assert_eq!(actions(&stopped), ["opt_out_confirmation", "crm"]);
+    assert_eq!(stopped.jobs[0].kind, JobKind::OptOutConfirmation);
+    assert!(stopped.jobs[0].sends);
     let quiet = EndpointPolicy {
         confirm_opt_out: false,
         ..policy()
     };
-    assert_eq!(actions(&super::plan(&rules, &quiet, &message("STOP"))), ["crm"]);
+    assert_eq!(actions(&plan(&rules, &quiet, &message("STOP"))), ["crm"]);
 }
 
 #[test]

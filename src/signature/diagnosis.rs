@@ -7,7 +7,6 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName};
 use secrecy::ExposeSecret as _;
@@ -17,7 +16,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::keys::Key;
 use super::scheme::{SecretEncoding, is_unix_time};
-use super::{Keys, Proof, Refusal, Scheme, VerifiedBody};
+use super::{Keys, Proof, Received, Refusal, Scheme, VerifiedBody};
 
 /// One thing that the diagnosis found. `Display` is a sentence for the operator.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -190,9 +189,27 @@ fn list(changes: &[Change]) -> String {
     changes.iter().map(Change::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// A delivery to be explained.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// How the gateway signs.
+    pub scheme: &'a Scheme,
+    /// The secrets in force.
+    pub keys: &'a Keys,
+    /// Other secrets of the operator's that the gateway may have used, each with what to call it (`retired`,
+    /// `of the endpoint other`).
+    pub others: &'a [(&'a str, &'a Keys)],
+    /// The delivery.
+    pub received: Received<'a>,
+}
+
 /// Everything that can be said about a captured delivery. Never empty.
-pub fn diagnose(scheme: &Scheme, keys: &Keys, headers: &HeaderMap, body: &[u8]) -> Vec<Finding> {
-    let refusal = match super::verify(scheme, keys, headers, Bytes::copy_from_slice(body)) {
+pub fn diagnose(case: &Case<'_>) -> Vec<Finding> {
+    let Case {
+        scheme, keys, received, ..
+    } = *case;
+    let (headers, body) = (received.headers, &received.body[..]);
+    let refusal = match super::verify(scheme, keys, &received) {
         Ok(verified) => {
             return vec![Finding::Verifies {
                 secret: label(keys, &verified),
@@ -218,7 +235,7 @@ pub fn diagnose(scheme: &Scheme, keys: &Keys, headers: &HeaderMap, body: &[u8]) 
 fn label(keys: &Keys, verified: &VerifiedBody) -> String {
     let label = match verified.proof() {
         Proof::Secret(place) => keys.label(place),
-        Proof::Unsigned | Proof::Stored => None,
+        Proof::Unsigned | Proof::Stored | Proof::Observed => None,
     };
     label.unwrap_or_default().to_owned()
 }

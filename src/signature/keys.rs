@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 
-use super::scheme::{Scheme, SecretEncoding};
+use super::scheme::{Algorithm, Scheme, SecretEncoding};
 
 /// Base64 as secrets are copied about: with or without padding.
 pub(super) const BASE64_OF_SECRETS: GeneralPurpose = GeneralPurpose::new(
@@ -33,6 +33,32 @@ pub(super) struct Key {
     pub(super) mac: Hmac<Sha256>,
 }
 
+/// A secret as configured.
+#[derive(Clone, Debug)]
+pub struct SecretSpec {
+    /// What may be shown of it: `env SMS_WEBHOOK_SECRET`, `number 2 of the list`.
+    pub label: String,
+    /// The secret itself.
+    pub secret: SecretString,
+    /// The algorithm it is for, where that is not the scheme's.
+    pub algorithm: Option<Algorithm>,
+}
+
+/// What a gateway signs with.
+#[derive(Clone)]
+pub struct Signer(Key);
+
+impl Signer {
+    /// Makes `secret` ready; for Ed25519 it is the seed of the private key, 32 bytes in base64.
+    pub fn new(scheme: &Scheme, secret: &SecretString, _algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
+        Key::new(scheme, "the signing secret", secret).map(Self)
+    }
+
+    pub(super) const fn key(&self) -> &Key {
+        &self.0
+    }
+}
+
 /// Why a list of secrets cannot be used. Names the secret by its label.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyError {
@@ -53,9 +79,9 @@ pub enum KeyError {
 }
 
 impl Keys {
-    /// Makes ready the `secrets`, each with a label that may be shown (`env SMS_WEBHOOK_SECRET`, `secret 2`).
-    pub fn new(scheme: &Scheme, secrets: &[(String, SecretString)]) -> Result<Self, KeyError> {
-        let mut keys = secrets.iter().map(|(label, secret)| Key::new(scheme, label, secret));
+    /// Makes ready the `secrets`.
+    pub fn new(scheme: &Scheme, secrets: &[SecretSpec]) -> Result<Self, KeyError> {
+        let mut keys = secrets.iter().map(|spec| Key::new(scheme, &spec.label, &spec.secret));
         let first = keys.next().ok_or(KeyError::None)??;
         Ok(Self {
             first,
@@ -69,8 +95,9 @@ impl Keys {
         self.iter().nth(place).map(|key| key.label.as_str())
     }
 
-    pub(super) const fn first(&self) -> &Key {
-        &self.first
+    /// What the gateway signs with, if the first secret is one that signs; a public key is not.
+    pub fn signer(&self) -> Option<Signer> {
+        Some(Signer(self.first.clone()))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {

@@ -21,17 +21,84 @@ mod scheme;
 mod tests;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-pub use keys::{KeyError, Keys};
+pub use keys::{KeyError, Keys, SecretSpec, Signer};
 pub use scheme::{Algorithm, Encoding, Scheme, SecretEncoding};
 
-/// The bytes of a body that may be parsed. Only this room makes one.
+/// One request of a gateway as it was received: everything that a signature can cover.
+#[derive(Clone, Copy)]
+pub struct Received<'a> {
+    /// POST or GET.
+    pub method: &'a Method,
+    /// The endpoint as the gateway calls it: scheme, host and path, no query. Empty where nobody said.
+    pub url: &'a str,
+    /// What followed the `?` on the request line.
+    pub query: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The body; empty for GET.
+    pub body: &'a Bytes,
+    /// When it was received, in milliseconds of Unix time.
+    pub at: i64,
+}
+
+impl Received<'_> {
+    /// What the delivery says: the body, or for GET the query.
+    pub fn payload(&self) -> Bytes {
+        if self.method == Method::GET {
+            Bytes::copy_from_slice(self.query.unwrap_or_default().as_bytes())
+        } else {
+            self.body.clone()
+        }
+    }
+}
+
+impl std::fmt::Debug for Received<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Received")
+            .field("method", &self.method)
+            .field("headers", &self.headers.len())
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One request that we make up as a gateway would, to be signed.
+#[derive(Clone)]
+pub struct Outgoing {
+    /// POST or GET.
+    pub method: Method,
+    /// The endpoint as the gateway knows it: scheme, host and path, no query.
+    pub url: String,
+    /// The query, without `?`; empty for none.
+    pub query: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; empty for GET.
+    pub body: Vec<u8>,
+    /// When it is signed, in milliseconds of Unix time.
+    pub at: i64,
+}
+
+/// What a gateway uses once, and what for: a signature that does not cover the payload must not come with another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Nonce {
+    /// SHA-256 of the value that is used once.
+    pub digest: [u8; 32],
+    /// SHA-256 of the payload.
+    pub payload: [u8; 32],
+    /// Until when it has to be remembered, in seconds of Unix time.
+    pub keep_until: i64,
+}
+
+/// A payload that may be parsed: the body, or for GET the query. Only this room makes one.
 #[derive(Clone)]
 pub struct VerifiedBody {
     bytes: Bytes,
     proof: Proof,
+    nonce: Option<Nonce>,
 }
 
 /// Why a [`VerifiedBody`] may be parsed.
@@ -43,6 +110,19 @@ pub enum Proof {
     Unsigned,
     /// The bytes were verified when they were stored.
     Stored,
+    /// None: it did not verify, and the endpoint only observes.
+    Observed,
+}
+
+/// The operator's word that an endpoint only observes while its signature is being set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Observe(());
+
+impl Observe {
+    /// To be called where `mode = "observe"` was read from the configuration, and nowhere else.
+    pub const fn by_the_operator() -> Self {
+        Self(())
+    }
 }
 
 /// The operator's word that an endpoint takes deliveries without a signature.
@@ -62,6 +142,16 @@ impl VerifiedBody {
         Self {
             bytes,
             proof: Proof::Unsigned,
+            nonce: None,
+        }
+    }
+
+    /// A payload that did not verify, at an endpoint that only observes.
+    pub const fn observed(bytes: Bytes, _observes: Observe) -> Self {
+        Self {
+            bytes,
+            proof: Proof::Observed,
+            nonce: None,
         }
     }
 
@@ -70,6 +160,7 @@ impl VerifiedBody {
         Self {
             bytes,
             proof: Proof::Stored,
+            nonce: None,
         }
     }
 
@@ -81,6 +172,11 @@ impl VerifiedBody {
     /// The body, byte for byte as it was received.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
+    }
+
+    /// What must not come with another payload; `None` where the signature covers the payload.
+    pub const fn nonce(&self) -> Option<&Nonce> {
+        self.nonce.as_ref()
     }
 
     /// Why it may be parsed.
@@ -119,6 +215,9 @@ pub enum Refusal {
     /// The timestamp header is there twice or is not a Unix time of 10 or 13 digits.
     #[error("the timestamp header is not a Unix time")]
     TimestampMalformed,
+    /// The signature does not cover the payload, and what it must not be used for twice came before with another payload.
+    #[error("the nonce was used before")]
+    Replayed,
     /// Well-formed, and made with none of our secrets over these bytes.
     #[error("the signature does not match")]
     Mismatch,
@@ -134,6 +233,7 @@ impl Refusal {
             Self::WrongLength => "wrong_length",
             Self::TimestampMissing => "timestamp_missing",
             Self::TimestampMalformed => "timestamp_malformed",
+            Self::Replayed => "replayed",
             Self::Mismatch => "mismatch",
         }
     }
@@ -144,41 +244,38 @@ impl Refusal {
     }
 }
 
-/// Verifies `body` as `scheme` says: the only way from bytes off the network to a [`VerifiedBody`].
+/// Verifies a delivery as `scheme` says: the only way from bytes off the network to a [`VerifiedBody`].
 ///
 /// A header that is not a digest is refused before anything is hashed; its shape is no secret.
-pub fn verify(scheme: &Scheme, keys: &Keys, headers: &HeaderMap, body: Bytes) -> Result<VerifiedBody, Refusal> {
-    let presented = scheme.presented(headers)?;
-    let timestamp = scheme.timestamp(headers)?;
+pub fn verify(scheme: &Scheme, keys: &Keys, received: &Received<'_>) -> Result<VerifiedBody, Refusal> {
+    let presented = scheme.presented(received.headers)?;
+    let timestamp = scheme.timestamp(received.headers)?;
     let mut matched = Choice::from(0);
     let mut secret = 0_u32;
     for (place, key) in (0_u32..).zip(keys.iter()) {
-        let hit = scheme.digest(key, timestamp, &body).ct_eq(&presented);
+        let hit = scheme.digest(key, timestamp, received.body).ct_eq(&presented);
         secret.conditional_assign(&place, hit);
         matched |= hit;
     }
     if bool::from(matched) {
         Ok(VerifiedBody {
-            bytes: body,
+            bytes: received.payload(),
             proof: Proof::Secret(secret),
+            nonce: None,
         })
     } else {
         Err(Refusal::Mismatch)
     }
 }
 
-/// The headers with which the gateway would send `body` at `unix_seconds`, signed with the first secret.
-///
-/// The time only matters to a scheme that signs one.
-pub fn sign(scheme: &Scheme, keys: &Keys, body: &[u8], unix_seconds: u64) -> HeaderMap {
-    let timestamp = unix_seconds.to_string();
-    let digest = scheme.digest(keys.first(), timestamp.as_bytes(), body);
-    let mut headers = HeaderMap::new();
-    put(&mut headers, scheme.header(), &scheme.spell(digest));
+/// Signs a request as the gateway would: adds its headers and parameters.
+pub fn sign(scheme: &Scheme, signer: &Signer, outgoing: &mut Outgoing) {
+    let timestamp = (outgoing.at / 1000).to_string();
+    let digest = scheme.digest(signer.key(), timestamp.as_bytes(), &outgoing.body);
+    put(&mut outgoing.headers, scheme.header(), &scheme.spell(digest));
     if let Some(name) = scheme.timestamp_header() {
-        put(&mut headers, name, &timestamp);
+        put(&mut outgoing.headers, name, &timestamp);
     }
-    headers
 }
 
 /// A scheme's prefix is checked when it is read, so every value it spells is one that a header can hold.

@@ -1,11 +1,11 @@
 //! Published vectors, hostile headers, and what the diagnosis says about each known mistake.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::SecretString;
 
-use super::diagnosis::{Change, Finding, Shape, diagnose};
-use super::{AllowUnsigned, KeyError, Keys, Proof, Refusal, Scheme, VerifiedBody, sign, verify};
+use super::diagnosis::{Case, Change, Finding, Shape};
+use super::{AllowUnsigned, KeyError, Keys, Outgoing, Proof, Received, Refusal, Scheme, SecretSpec, VerifiedBody};
 
 /// GitHub's own example for `X-Hub-Signature-256`
 /// (<https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries>).
@@ -13,7 +13,7 @@ const GITHUB_SECRET: &str = "It's a Secret to Everybody";
 const GITHUB_BODY: &str = "Hello, World!";
 const GITHUB_SIGNATURE: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
-const NOW: u64 = 1_781_274_720;
+const NOW: i64 = 1_781_274_720;
 
 /// Headers as names and values.
 type Values<'a> = &'a [(&'a str, &'a [u8])];
@@ -30,7 +30,11 @@ fn plain() -> Scheme {
 }
 
 fn keys(scheme: &Scheme, secrets: &[&str]) -> Keys {
-    let labelled = |(place, secret): (usize, &&str)| (format!("secret {place}"), SecretString::from(*secret));
+    let labelled = |(place, secret): (usize, &&str)| SecretSpec {
+        label: format!("secret {place}"),
+        secret: SecretString::from(*secret),
+        algorithm: None,
+    };
     Keys::new(scheme, &secrets.iter().enumerate().map(labelled).collect::<Vec<_>>()).unwrap()
 }
 
@@ -43,6 +47,43 @@ fn headers(values: Values<'_>) -> HeaderMap {
         );
     }
     headers
+}
+
+fn received<'a>(headers: &'a HeaderMap, body: &'a Bytes) -> Received<'a> {
+    Received {
+        method: &Method::POST,
+        url: "",
+        query: None,
+        headers,
+        body,
+        at: NOW * 1000,
+    }
+}
+
+fn verify(scheme: &Scheme, keys: &Keys, headers: &HeaderMap, body: Bytes) -> Result<VerifiedBody, Refusal> {
+    super::verify(scheme, keys, &received(headers, &body))
+}
+
+fn sign(scheme: &Scheme, keys: &Keys, body: &[u8], at: i64) -> HeaderMap {
+    let mut outgoing = Outgoing {
+        method: Method::POST,
+        url: String::new(),
+        query: String::new(),
+        headers: HeaderMap::new(),
+        body: body.to_vec(),
+        at: at * 1000,
+    };
+    super::sign(scheme, &keys.signer().unwrap(), &mut outgoing);
+    outgoing.headers
+}
+
+fn diagnose(scheme: &Scheme, keys: &Keys, headers: &HeaderMap, body: &[u8]) -> Vec<Finding> {
+    super::diagnosis::diagnose(&Case {
+        scheme,
+        keys,
+        others: &[],
+        received: received(headers, &Bytes::copy_from_slice(body)),
+    })
 }
 
 fn outcome(scheme: &Scheme, keys: &Keys, headers: &HeaderMap, body: &str) -> Result<Proof, Refusal> {
@@ -316,7 +357,11 @@ fn a_whsec_secret_is_decoded_when_the_scheme_says_so() {
 fn secrets_that_cannot_be_used_are_errors_that_do_not_show_them() {
     let hex = scheme("encoding = \"hex\"\nsecret_encoding = \"hex\"");
     let make = |scheme: &Scheme, secrets: &[&str]| {
-        let labelled = |secret: &&str| ("env SECRET".to_owned(), SecretString::from(*secret));
+        let labelled = |secret: &&str| SecretSpec {
+            label: "env SECRET".to_owned(),
+            secret: SecretString::from(*secret),
+            algorithm: None,
+        };
         Keys::new(scheme, &secrets.iter().map(labelled).collect::<Vec<_>>()).unwrap_err()
     };
     assert_eq!(make(&plain(), &[]), KeyError::None);

@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{Store, StoreError, consent, queue};
-use crate::consent::ConsentEvent;
+use crate::consent::{ConsentEvent, Decision};
 use crate::message::{GatewayEvent, InboundMessage, Item};
 use crate::metrics::{EndpointLabel, Metrics};
-use crate::rules::{self, EndpointPolicy, Plan, Rulebook};
+use crate::rules::{self, EndpointPolicy, Plan, Rulebook, Standing};
 
 /// Deliveries written in one transaction at most: beyond this a commit gets slower, not the service faster.
 const MOST_PER_BATCH: usize = 256;
@@ -38,8 +38,38 @@ pub struct Delivery {
     pub raw: Bytes,
     /// What it holds; never empty.
     pub items: Vec<PlannedItem>,
-    /// The quarantine entry that this delivery replays, if it does.
-    pub replays: Option<Uuid>,
+    /// False for what an observing endpoint took without a right signature.
+    pub verified: bool,
+    /// What must not come again with another payload, for a signature that does not cover the payload.
+    pub nonce: Option<Nonce>,
+    /// How long a part of a longer text waits for the others.
+    pub part_wait: Duration,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// A value that a gateway uses once, and what it was used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Nonce {
+    /// SHA-256 of the value.
+    pub digest: [u8; 32],
+    /// SHA-256 of the payload that came with it: the same again is a retry.
+    pub payload: [u8; 32],
+    /// Until when it is remembered.
+    pub keep_until: DateTime<Utc>,
+}
+
+/// Where a delivery comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// From the gateway, just now.
+    Gateway,
+    /// From this entry of the quarantine, read again.
+    Quarantine(Uuid),
+    /// From this delivery that was refused and kept, verified now.
+    Refused(Uuid),
+    /// From this set of parts, put together. The set's ID becomes the message's.
+    Parts(Uuid),
 }
 
 /// One part of a delivery with what it causes.
@@ -47,6 +77,8 @@ pub struct Delivery {
 pub enum PlannedItem {
     /// An inbound text and its plan.
     Message(Box<InboundMessage>, Plan),
+    /// A part of a longer text, and the opt-out in it.
+    Part(Box<InboundMessage>, Option<Decision>),
     /// Another event.
     Event(GatewayEvent),
     /// Unreadable, with the reason.
@@ -54,11 +86,15 @@ pub enum PlannedItem {
 }
 
 impl PlannedItem {
-    /// Plans one part of a parsed delivery.
-    pub fn of(item: Item, rulebook: &Rulebook, policy: &EndpointPolicy) -> Self {
+    /// Plans one item of a parsed delivery.
+    pub fn of(item: Item, rulebook: &Rulebook, policy: &EndpointPolicy, standing: Standing) -> Self {
         match item {
+            Item::Message(message) if message.part.is_some() => {
+                let opt_out = rules::opt_out_in_part(policy, &message);
+                Self::Part(message, opt_out)
+            }
             Item::Message(message) => {
-                let plan = rules::plan(rulebook, policy, &message);
+                let plan = rules::plan(rulebook, policy, &message, standing);
                 Self::Message(message, plan)
             }
             Item::Event(event) => Self::Event(event),
@@ -113,6 +149,9 @@ pub enum AcceptError {
     /// Too many deliveries wait for a writer.
     #[error("too many deliveries are waiting")]
     Overloaded,
+    /// Its nonce was used before, for something else: not our fault, and no reason to try again.
+    #[error("its nonce was used before for another payload")]
+    Replayed,
 }
 
 /// Hands deliveries to the writer; cheap to clone. The writer ends when every clone is gone.
@@ -179,7 +218,7 @@ impl Acceptor {
     /// Commits a delivery with all it causes, or says that it may not be committed.
     ///
     /// # Errors
-    /// [`AcceptError`]: answer 503, never 4xx.
+    /// [`AcceptError`]: answer 503, never 4xx; but [`AcceptError::Replayed`] is a signature that does not hold.
     pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, AcceptError> {
         let (answer, committed) = oneshot::channel();
         match self.queue.try_send(Waiting { delivery, answer }) {
@@ -354,6 +393,7 @@ impl<'a> Rows<'a> {
                 dedupe_key: message.dedupe_key(),
                 conversation_id: message.conversation_id(),
             }),
+            PlannedItem::Part(..) => {}
             PlannedItem::Event(event) => self.events.push(NewEvent {
                 delivery: index,
                 endpoint,
@@ -409,7 +449,7 @@ async fn write_batch(
         }
     }
     for (waiting, verdict) in batch.iter().zip(&verdicts.0) {
-        if let (Some(entry), Some(accepted)) = (waiting.delivery.replays, verdict)
+        if let (Origin::Quarantine(entry), Some(accepted)) = (waiting.delivery.origin, verdict)
             && accepted.status != AcceptedStatus::Quarantined
         {
             admit(&mut transaction, entry, accepted.id).await?;

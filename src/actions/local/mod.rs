@@ -47,8 +47,8 @@ impl Resolve for System {
 }
 
 /// Posts `body` to `url`, anywhere.
-pub async fn post(url: &str, headers: HeaderMap, body: String) -> Result<LocalAnswer, LocalError> {
-    send(Method::POST, url, headers, Some(body)).await
+pub async fn post(url: &str, headers: HeaderMap, body: impl Into<reqwest::Body>) -> Result<LocalAnswer, LocalError> {
+    send(Method::POST, url, headers, Some(body.into())).await
 }
 
 /// Gets `url`, anywhere.
@@ -56,7 +56,12 @@ pub async fn get(url: &str) -> Result<LocalAnswer, LocalError> {
     send(Method::GET, url, HeaderMap::new(), None).await
 }
 
-async fn send(method: Method, url: &str, headers: HeaderMap, body: Option<String>) -> Result<LocalAnswer, LocalError> {
+async fn send(
+    method: Method,
+    url: &str,
+    headers: HeaderMap,
+    body: Option<reqwest::Body>,
+) -> Result<LocalAnswer, LocalError> {
     let request = client()?.request(method, url).headers(headers);
     let request = match body {
         Some(body) => request.body(body),

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
 use url::Url;
 
 use super::clock::Reading;
@@ -14,7 +14,7 @@ use crate::actions::local::{self, LocalAnswer, LocalError, Trouble};
 use crate::cli::{endpoint as endpoints, output};
 use crate::config::{Config, Endpoint};
 use crate::http::{SelfTest, self_test_body};
-use crate::signature;
+use crate::signature::{self, Keys, Outgoing};
 
 /// Tries every endpoint, and compares the clock of whoever answered.
 pub(super) async fn check(config: &Config, offline: bool, report: &mut Report) {
@@ -244,13 +244,21 @@ fn unreachable(error: &LocalError) -> String {
 
 /// Signed as the gateway signs.
 fn headers(endpoint: &Endpoint, body: &str, now: DateTime<Utc>) -> HeaderMap {
-    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
-    let mut headers = match &endpoint.keys {
-        Some(keys) => signature::sign(&endpoint.gateway.signature, keys, body.as_bytes(), seconds),
-        None => HeaderMap::new(),
+    let mut outgoing = Outgoing {
+        method: Method::POST,
+        url: endpoint.url.clone(),
+        query: String::new(),
+        headers: HeaderMap::new(),
+        body: body.as_bytes().to_vec(),
+        at: now.timestamp_millis(),
     };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers
+    outgoing
+        .headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(signer) = endpoint.keys.as_ref().and_then(Keys::signer) {
+        signature::sign(&endpoint.gateway.signature, &signer, &mut outgoing);
+    }
+    outgoing.headers
 }
 
 /// A header's value, not endless and without what could steer a terminal.

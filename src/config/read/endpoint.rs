@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize as _;
@@ -11,12 +12,12 @@ use super::http::{Credentials, Guard, Spot, origin};
 use crate::config::file::{self, TextOrNone};
 use crate::config::secret::SecretSource;
 use crate::config::tree::{Place, nearest};
-use crate::config::{Endpoint, ReplyChannel};
+use crate::config::{Endpoint, Mode, ReplyChannel};
 use crate::consent::{Additions, PhrasePolicy, Vocabulary, VocabularyError, normalise};
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, Reading};
 use crate::phone::NumberFormat;
 use crate::rules::EndpointPolicy;
-use crate::signature::Keys;
+use crate::signature::{Keys, SecretSpec};
 use crate::template::Template;
 
 /// Sent once to somebody who opted out; it must be final and must not advertise.
@@ -25,6 +26,8 @@ const OPT_OUT_TEXT: &str =
 /// Sent to somebody who opted in again.
 const OPT_IN_TEXT: &str = "You are subscribed again. Reply STOP to unsubscribe.";
 
+/// Long enough for the parts that a gateway sends one after another, short enough for an answer.
+const REASSEMBLY_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_GROUP: &str = "default";
 const MAX_TEXT_CHARS: u32 = 1600;
 
@@ -111,7 +114,12 @@ impl Reader<'_> {
         Some(Endpoint {
             name: typed.name,
             path: typed.path,
-            numbers: numbers.unwrap_or(gateway.numbers),
+            url: String::new(),
+            reading: Reading::with(numbers.unwrap_or(gateway.numbers)),
+            mode: Mode::Enforce,
+            retired: None,
+            keep_refused: None,
+            reassembly_wait: REASSEMBLY_WAIT,
             gateway: Arc::new(gateway),
             keys,
             secret_sources,
@@ -184,7 +192,7 @@ impl Reader<'_> {
             Fetched::Unsigned => return Some((None, Vec::new())),
             Fetched::Failed => return None,
         };
-        let (sources, labelled): (Vec<_>, Vec<_>) = fetched
+        let (sources, specs): (Vec<_>, Vec<_>) = fetched
             .into_iter()
             .enumerate()
             .map(|(item, (source, secret))| {
@@ -192,10 +200,18 @@ impl Reader<'_> {
                     SecretSource::Inline => format!("number {} of the list", item + 1),
                     source => source.to_string(),
                 };
-                (source, (label, secret))
+                let algorithm = None;
+                (
+                    source,
+                    SecretSpec {
+                        label,
+                        secret,
+                        algorithm,
+                    },
+                )
             })
             .unzip();
-        match Keys::new(&gateway.signature, &labelled) {
+        match Keys::new(&gateway.signature, &specs) {
             Ok(keys) => Some((Some(keys), sources)),
             Err(error) => {
                 let help = "copy it from the gateway again, or see `secret_encoding`";

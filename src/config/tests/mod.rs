@@ -226,7 +226,7 @@ fn what_the_example_calls_a_default_is_one() {
     assert_eq!(plain.worker, whole.worker);
     assert_eq!(plain.loop_guard, whole.loop_guard);
     let (left, right) = (&plain.endpoints[0], &whole.endpoints[0]);
-    assert_eq!(left.numbers, right.numbers);
+    assert_eq!(left.reading, right.reading);
     assert_eq!(left.suppression_group, right.suppression_group);
     assert_eq!(
         left.skip_reply_if_gateway_rule_matched,
