@@ -70,7 +70,8 @@ function sha256(bytes, spelling) {
 
 const verifiers = {
   async '@octokit/webhooks-methods'(got) {
-    const header = got.headers['x-mac-signature'] ?? got.headers['x-webhook-signature'];
+    const names = ['x-mac-signature', 'x-webhook-signature', 'x-signature', 'x-hub-signature-256', 'x-signature-256'];
+    const header = names.map((name) => got.headers[name]).find((value) => value !== undefined);
     return header !== undefined && octokit.verify(got.secret, got.body, header);
   },
 
@@ -179,8 +180,8 @@ function hmac(algorithm, key, spelling, ...pieces) {
   return mac.digest(spelling);
 }
 
-function fresh(got, timestamp, milliseconds = 1000) {
-  return /^\d+$/.test(timestamp ?? '') && Math.abs(got.at - Number(timestamp) / (1000 / milliseconds)) <= 300;
+function fresh(got, timestamp, { unit = 1, tolerance = 300 } = {}) {
+  return /^\d+$/.test(timestamp ?? '') && Math.abs(got.at - Number(timestamp) / unit) <= tolerance;
 }
 
 const formulas = {
@@ -195,7 +196,7 @@ const formulas = {
   bird(got) {
     const sent = got.headers['messagebird-request-timestamp'];
     const signed = hmac('sha256', got.secret, 'base64', `${sent}\n${got.full}\n`, sha256(got.bytes));
-    return fresh(got, sent) && got.headers['messagebird-signature'] === signed;
+    return fresh(got, sent, { tolerance: 86_400 }) && got.headers['messagebird-signature'] === signed;
   },
   basic: (got) => got.headers.authorization === `Basic ${Buffer.from(got.secret, 'utf8').toString('base64')}`,
   bearer: (got) => got.headers.authorization === `Bearer ${got.secret}`,
@@ -212,7 +213,7 @@ const formulas = {
   smsgw: (got) => got.headers['x-smsgw-signature'] === hmac('sha256', got.secret, 'hex', got.bytes),
   cymba(got) {
     const sent = got.headers.timestamp;
-    return fresh(got, sent, 1) && got.headers.signature === hmac('sha256', got.secret, 'hex', `${sent}.`, got.bytes);
+    return fresh(got, sent, { unit: 1000 }) && got.headers.signature === hmac('sha256', got.secret, 'hex', `${sent}.`, got.bytes);
   },
   'method and url'(got) {
     const sent = got.headers['x-timestamp'];
@@ -222,7 +223,7 @@ const formulas = {
   dixa(got) {
     const pairs = Object.fromEntries((got.headers['x-dixa-signature'] ?? '').split(',').map((pair) => pair.split('=')));
     const signed = hmac('sha256', Buffer.from(got.secret, 'hex'), 'hex', `${pairs.t}.`, got.bytes);
-    return fresh(got, pairs.t, 1) && pairs.v1 === signed;
+    return fresh(got, pairs.t, { unit: 1000 }) && pairs.v1 === signed;
   },
 };
 

@@ -250,8 +250,8 @@ def base64_of(data):
     return base64.b64encode(data).decode()
 
 
-def fresh(got, sent, milliseconds=False):
-    return sent is not None and sent.isdecimal() and abs(got.at - int(sent) / (1000 if milliseconds else 1)) <= 300
+def fresh(got, sent, unit=1, tolerance=300):
+    return sent is not None and sent.isdecimal() and abs(got.at - int(sent) / unit) <= tolerance
 
 
 def smsgate(got):
@@ -275,13 +275,13 @@ def bird_signature(secret, sent, url, body):
 def bird(got):
     sent = got.headers.get("messagebird-request-timestamp")
     signed = bird_signature(got.secret, sent, got.full, got.bytes)
-    return fresh(got, sent) and got.headers.get("messagebird-signature") == signed
+    return fresh(got, sent, tolerance=86_400) and got.headers.get("messagebird-signature") == signed
 
 
 def cymba(got):
     sent = got.headers.get("timestamp", "")
     signed = digest("sha256", got.secret, f"{sent}.".encode(), got.bytes).hexdigest()
-    return fresh(got, sent, milliseconds=True) and got.headers.get("signature") == signed
+    return fresh(got, sent, unit=1000) and got.headers.get("signature") == signed
 
 
 def method_and_url(got):
@@ -294,7 +294,7 @@ def dixa(got):
     pairs_of = dict(pair.partition("=")[::2] for pair in got.headers.get("x-dixa-signature", "").split(","))
     sent = pairs_of.get("t", "")
     signed = digest("sha256", bytes.fromhex(got.secret), f"{sent}.".encode(), got.bytes).hexdigest()
-    return fresh(got, sent, milliseconds=True) and pairs_of.get("v1") == signed
+    return fresh(got, sent, unit=1000) and pairs_of.get("v1") == signed
 
 
 def body_mac(header, algorithm, spell, key=lambda secret: secret.encode(), read=lambda value: value):

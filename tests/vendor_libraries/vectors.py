@@ -740,9 +740,9 @@ def vonage_sms(node):
         age = "The libraries check no age."
         fixture.valid(f"{algorithm}, in upper case", sent("GET", "query", {**good, "sig": good["sig"].upper()}, algorithm))
         fixture.valid(f"{algorithm}, a part of a long text", sent("GET", "query", sign(part, algorithm), algorithm))
-        fixture.valid(f"{algorithm}, five minutes late", {**get, "at": AT + 300})
-        fixture.invalid(f"{algorithm}, five minutes and a second late", {**get, "at": AT + 301}, stricter=age)
-        fixture.invalid(f"{algorithm}, five minutes and a second early", {**get, "at": AT - 301}, stricter=age)
+        fixture.valid(f"{algorithm}, a day late", {**get, "at": AT + 86_400})
+        fixture.invalid(f"{algorithm}, a day and a second late", {**get, "at": AT + 86_401}, stricter=age)
+        fixture.invalid(f"{algorithm}, a day and a second early", {**get, "at": AT - 86_401}, stricter=age)
         fixture.invalid(f"{algorithm}, the time changed", sent("GET", "query", {**good, "timestamp": str(AT + 1)}, algorithm))
 
     good = sign(fields, "hmac-sha256")
@@ -813,7 +813,7 @@ def sinch(node):
     text = signed(compact(message))
     age = "The library checks no age."
     fixture.valid("a text", text)
-    fixture.tampered("a text", text, name, url=False, time=300, stricter={"301 seconds late": age, "301 seconds early": age})
+    fixture.tampered("a text", text, name, url=False, time=172_800, stricter={"172801 seconds late": age, "172801 seconds early": age})
     fixture.valid("a text over several lines, escaped to ASCII", signed(json.dumps({**message, "body": ARABIC}, indent=1)))
     fixture.valid("a picture", signed(compact({**message, "type": "mo_media", "body": {"subject": "s", "media": [{"url": "https://media.example.com/1.jpg"}]}})))
     fixture.valid("a delivery report", signed(compact({"type": "recipient_delivery_report_sms", "batch_id": "01", "status": "Delivered", "code": 0})))
@@ -845,7 +845,7 @@ def bird(node):
 
     text = signed(compact(message))
     fixture.valid("a text", text)
-    fixture.tampered("a text", text, header, time=300)
+    fixture.tampered("a text", text, header, time=86_400)
     fixture.valid("a text over several lines", signed(json.dumps(message, indent=2)))
     query = signed(compact(message), query="tenant=a&b=%20")
     fixture.valid("a URL with a query", query)
@@ -893,11 +893,35 @@ def infobip(node):
     return basic(node, "infobip", compact({"results": [item], "messageCount": 1, "pendingMessageCount": 0}))
 
 
+def clicksend(node):
+    """A token in the query, which the endpoint's URL has: nothing of the delivery is bound."""
+    fixture = Fixture(node, "clicksend", ["npm formula", "PyPI formula"], scheme="query token", secret="not-a-real-token")
+    fields = {"timestamp": str(AT), "from": "+15550100001", "body": TEXT, "original_body": "", "original_message_id": "", "to": "+15550100002", "custom_string": "", "message_id": "99F1E3A2", "user_id": "1"}
+    as_form = urllib.parse.urlencode(fields)
+    text = fixture.delivery(body=as_form, query="token=not-a-real-token")
+    fixture.valid("a text as a form", text)
+    fixture.valid("a text as JSON", {**text, "body": compact(fields).encode()})
+    fixture.valid("a text as GET, the token first", {**text, "method": "GET", "body": b"", "query": f"token=not-a-real-token&{as_form}"})
+    fixture.valid("a text as GET, the token last", {**text, "method": "GET", "body": b"", "query": f"{as_form}&token=not-a-real-token"})
+    fixture.valid("another body: nothing binds it", {**text, "body": other_byte(text["body"])})
+    fixture.valid("a token that is escaped", {**text, "secret": "a b+c&d=ä%", "query": urllib.parse.urlencode({"token": "a b+c&d=ä%"})})
+    fixture.invalid("another token", {**text, "query": "token=not-a-real-tokem"})
+    fixture.invalid("a token cut short", {**text, "query": "token=not-a-real-toke"})
+    fixture.invalid("a token with a character more", {**text, "query": "token=not-a-real-token1"})
+    fixture.invalid("an empty token", {**text, "query": "token="})
+    fixture.invalid("a token without a value", {**text, "query": "token"})
+    fixture.invalid("no query", {**text, "query": None})
+    fixture.invalid("a token in the form and not in the query", {**text, "query": None, "body": text["body"] + b"&token=not-a-real-token"})
+    fixture.invalid("a token under another name", {**text, "query": "Token=not-a-real-token"})
+    fixture.invalid("checked with another secret", {**text, "secret": OTHER_SECRET})
+    return fixture
+
+
 def generic(node):
-    """Schemes that a configuration file writes: `like` replaces keys of the gateway `generic`."""
-    fixture = Fixture(node, "generic", ["npm formula", "PyPI formula"])
+    """The preset, and schemes that a configuration file writes: `like` replaces keys of the gateway `generic`."""
+    fixture = Fixture(node, "generic", ["npm formula", "PyPI formula"], ["npm @octokit/webhooks-methods"])
     message = compact({"id": "m1", "from": "+15550100001", "to": "+15550100002", "text": TEXT})
-    plain = {"headers": ["X-Signature"], "prefix": "", "encoding": "hex", "algorithm": "hmac-sha256", "content": "{body}", "secret_encoding": "utf8"}
+    plain = {"headers": ["X-Signature"], "prefix": "", "prefix_optional": False, "encoding": "hex", "algorithm": "hmac-sha256", "content": "{body}", "secret_encoding": "utf8"}
 
     def like(**keys):
         return {"like": {"signature": {**plain, **keys}}}
@@ -913,6 +937,14 @@ def generic(node):
         return libraries.digest(algorithm, secret, *pieces)
 
     data = message.encode()
+    for header in ("X-Signature", "X-Webhook-Signature", "X-Hub-Signature-256", "X-Signature-256"):
+        value = "sha256=" + mac("sha256", data).hexdigest()
+        preset = fixture.delivery(body=message, headers={header: value}, verifiers=["npm @octokit/webhooks-methods"])
+        fixture.valid(f"as it comes, in {header}", preset)
+    fixture.tampered("as it comes", preset, header, url=False)
+    fixture.valid("as it comes, without the prefix", with_header({**preset, "scheme": "textbee", "verifiers": ["npm formula", "PyPI formula"], "headers": {}}, "X-Signature", value[7:]))
+    as_form = form(("from", "+15550100001"), ("to", "+15550100002"), ("text", TEXT))
+    fixture.valid("as it comes, with a form", {**preset, "body": as_form.encode(), "headers": {header: "sha256=" + mac("sha256", as_form.encode()).hexdigest()}})
     body_mac("HMAC-SHA512 of the body", "body sha512", "X-Signature", "sha512=" + mac("sha512", data).hexdigest(), prefix="sha512=", algorithm="hmac-sha512")
     body_mac("HMAC-SHA384 of the body in base64", "body sha384", "X-Signature", libraries.base64_of(mac("sha384", data).digest()), algorithm="hmac-sha384", encoding="base64")
     body_mac("HMAC-SHA1 of the body", "body sha1", "X-Hub-Signature", "sha1=" + mac("sha1", data).hexdigest(), prefix="sha1=", algorithm="hmac-sha1")
@@ -1007,7 +1039,7 @@ def plivo_v3(fixture):
     verifiers = ["npm plivo V3", "PyPI plivo V3"]
     fixture.uses(*verifiers)
     header, nonce = "X-Plivo-Signature-V3", "X-Plivo-Signature-V3-Nonce"
-    keys = {"headers": [header], "prefix": "", "separator": ",", "encoding": "base64", "algorithm": "hmac-sha256", "secret_encoding": "utf8",
+    keys = {"headers": [header], "prefix": "", "prefix_optional": False, "separator": ",", "encoding": "base64", "algorithm": "hmac-sha256", "secret_encoding": "utf8",
             "content": "{base_url}?{form_sorted}.{header:X-Plivo-Signature-V3-Nonce}", "nonce_header": nonce}
     fields = [("From", "15550100001"), ("To", "15550100002"), ("Text", TEXT), ("Type", "sms")]
     signed = URL + "?" + "".join(name + value for name, value in sorted(fields)) + ".12345"
@@ -1024,12 +1056,13 @@ def plivo_v3(fixture):
 def static(fixture, message):
     """Secrets that are sent as they are: nothing of the delivery is bound."""
     def keys(**given):
-        return {"like": {"signature": {"kind": "static", **given}}}
+        plain = {"kind": "static", "headers": [], "prefix": "", "prefix_optional": False, "encoding": "plain"}
+        return {"like": {"signature": {**plain, **given}}}
 
-    token = fixture.delivery(body=message, scheme="header token", headers={"X-Token": SECRET}, **keys(headers=["X-Token"], prefix="", encoding="plain"))
+    token = fixture.delivery(body=message, scheme="header token", headers={"X-Token": SECRET}, **keys(headers=["X-Token"]))
     fixture.valid("a token in a header", token)
     fixture.tampered("a token in a header", token, "X-Token", url=False, body=False)
-    bearer = fixture.delivery(body=message, scheme="bearer", headers={"Authorization": f"Bearer {SECRET}"}, **keys(headers=["Authorization"], prefix="Bearer ", encoding="plain"))
+    bearer = fixture.delivery(body=message, scheme="bearer", headers={"Authorization": f"Bearer {SECRET}"}, **keys(headers=["Authorization"], prefix="Bearer "))
     fixture.valid("a bearer token", bearer)
     fixture.tampered("a bearer token", bearer, "Authorization", url=False, body=False)
     basic = fixture.delivery(body=message, scheme="basic", secret="user:not-a-real-password", headers={"Authorization": "Basic " + libraries.base64_of(b"user:not-a-real-password")}, **keys(headers=["Authorization"], prefix="Basic ", encoding="base64"))
@@ -1050,7 +1083,7 @@ def static(fixture, message):
 
 FIXTURES = [
     mobile_api_connect, twilio, smsgate, standard_webhooks, textbee, telnyx, httpsms, vonage_messages, vonage_sms, plivo, sinch,
-    bandwidth, messagebird, bird, infobip, generic,
+    bandwidth, messagebird, bird, infobip, clicksend, generic,
 ]
 
 
@@ -1099,8 +1132,9 @@ JUDGES = {
     "bird": ["npm formula", "PyPI formula"],
     "bandwidth": ["npm formula", "PyPI formula"],
     "infobip": ["npm formula", "PyPI formula"],
+    "clicksend": ["npm formula", "PyPI formula"],
 }
-SCHEMES = {"bandwidth": "basic", "infobip": "basic"}
+SCHEMES = {"bandwidth": "basic", "infobip": "basic", "clicksend": "query token"}
 
 
 def judges(gateway, algorithm):
