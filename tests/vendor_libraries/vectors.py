@@ -246,7 +246,7 @@ def mobile_api_connect(node):
     fixture.invalid("a text, with another prefix", with_header(made, "X-MAC-Signature", "sha1=" + signature[7:]))
     fixture.invalid("a text, with a blank before the digest", with_header(made, "X-MAC-Signature", "sha256= " + signature[7:]))
     fixture.invalid("a text, signed twice in one header", with_header(made, "X-MAC-Signature", f"{signature},{signature}"))
-    fixture.invalid("a text, its signature in a header of another gateway", {**made, "headers": {"X-Signature": signature}})
+    fixture.invalid("a text, its signature in a header that is none of its own", {**made, "headers": {"X-Other-Signature": signature}})
     return fixture
 
 
