@@ -3,14 +3,15 @@
 //! It must not send anything.
 
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::target::Target;
-use super::texts::Text;
+use super::texts::{self, Text};
 use crate::actions::local::LocalAnswer;
 use crate::cli::failure::Failure;
-use crate::gateway::{Gateway, Sample};
+use crate::gateway::{Gateway, Sample, SampleDelivery, SamplePart};
 use crate::signature::{self, Outgoing, Signer};
 
 /// A request and what should become of it.
@@ -27,6 +28,8 @@ pub(in crate::cli) struct Words {
     pub(in crate::cli) text: String,
     /// By the sender's clock.
     pub(in crate::cli) sent_at: DateTime<Utc>,
+    /// What the gateway makes its message ID of.
+    pub(in crate::cli) id: Uuid,
 }
 
 /// What should become of a delivery.
@@ -75,48 +78,79 @@ impl Expected {
 
 /// A receiver that is not ours may refuse in its own way.
 pub(super) fn is_refusal(gateway: &Gateway, status: StatusCode) -> bool {
-    status == gateway.invalid_signature_status
-        || [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status)
+    // It never hears a 4xx from us.
+    let usual = if gateway.never_4xx {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        gateway.invalid_signature_status
+    };
+    status == usual || [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status)
 }
 
 impl Target {
     /// The gateway's request for these words, signed at `at`.
     pub(super) fn deliver(&self, words: &Words, at: DateTime<Utc>) -> Result<Outgoing, Failure> {
-        let mut outgoing = write(&self.gateway, words)?;
-        outgoing.url.clone_from(&self.public_url);
-        if !self.query.is_empty() {
-            let own = std::mem::take(&mut outgoing.query);
-            outgoing.query = match own.as_str() {
-                "" => self.query.clone(),
-                own => format!("{}&{own}", self.query),
-            };
-        }
-        outgoing.at = at.timestamp_millis();
-        sign(&self.gateway, self.signer.as_ref(), &mut outgoing);
-        Ok(outgoing)
+        Ok(self.finish(write(&self.gateway, words, at)?, at))
     }
-}
 
-impl Target {
     /// One text as the parts that the gateway would send of it.
     pub(super) fn parts(&self, words: &Words, at: DateTime<Utc>) -> Result<Vec<Outgoing>, Failure> {
-        let _ = (words, at);
-        Err(Failure::usage(
-            format!("the gateway `{}` puts long texts together by itself", self.gateway.name),
-            "leave `--parts` out: it sends a long text as one",
-        ))
+        let parts = texts::parts(&words.text).ok_or_else(|| {
+            let hint = "a text of two characters can be cut in two; one of more than 255 parts cannot be sent";
+            Failure::usage("this text has no parts", hint)
+        })?;
+        let total = u8::try_from(parts.len()).unwrap_or(u8::MAX);
+        let reference = rand::random();
+        let part = |(index, text)| {
+            let part = SamplePart {
+                reference,
+                total,
+                index,
+                text,
+            };
+            // Each part is a message of its own to the gateway.
+            let words = words.clone().with_id(Uuid::now_v7());
+            self.gateway.sample_part(&words.sample(at), &part)
+        };
+        let written: Option<Vec<_>> = (1..=total).zip(parts).map(part).collect();
+        let written = written.ok_or_else(|| {
+            Failure::usage(
+                format!("the gateway `{}` puts long texts together by itself", self.gateway.name),
+                "leave `--parts` out: it sends a long text as one",
+            )
+        })?;
+        Ok(written.into_iter().map(|part| self.finish(request(part), at)).collect())
     }
 
     /// Two texts with one message ID between them.
     pub(super) fn with_one_id(&self, one: &Words, other: &Words, at: DateTime<Utc>) -> Result<[Outgoing; 2], Failure> {
-        let _ = (one, other, at);
-        Err(Failure::usage(
-            format!(
-                "the gateway `{}` sends no message ID that could be used twice",
-                self.gateway.name
-            ),
-            "leave `--collide` out",
-        ))
+        let same = write(&self.gateway, one, at)?;
+        let renamed = write(&self.gateway, &one.clone().with_id(Uuid::now_v7()), at)?;
+        if same.body == renamed.body && same.query == renamed.query {
+            return Err(Failure::usage(
+                format!(
+                    "the gateway `{}` sends no message ID that could be used twice",
+                    self.gateway.name
+                ),
+                "leave `--collide` out",
+            ));
+        }
+        let other = write(&self.gateway, &other.clone().with_id(one.id), at)?;
+        Ok([self.finish(same, at), self.finish(other, at)])
+    }
+
+    /// Addresses and signs a request.
+    fn finish(&self, mut outgoing: Outgoing, at: DateTime<Utc>) -> Outgoing {
+        outgoing.url.clone_from(&self.public_url);
+        let parts = [self.query.as_str(), outgoing.query.as_str()];
+        outgoing.query = parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("&");
+        outgoing.at = at.timestamp_millis();
+        sign(&self.gateway, self.signer.as_ref(), &mut outgoing);
+        outgoing
     }
 }
 
@@ -128,29 +162,49 @@ pub(in crate::cli) fn sign(gateway: &Gateway, signer: Option<&Signer>, outgoing:
 }
 
 /// The gateway's request for these words: not signed, and for nobody yet.
-pub(in crate::cli) fn write(gateway: &Gateway, words: &Words) -> Result<Outgoing, Failure> {
-    let sample = Sample {
-        from: &words.from,
-        to: &words.to,
-        text: &words.text,
-        sent_at: words.sent_at,
-    };
-    let body = gateway.sample_body(&sample).ok_or_else(|| {
+pub(in crate::cli) fn write(gateway: &Gateway, words: &Words, at: DateTime<Utc>) -> Result<Outgoing, Failure> {
+    let written = gateway.sample_delivery(&words.sample(at)).ok_or_else(|| {
         Failure::hinted(
             anyhow::anyhow!("the gateway `{}` has no sample to send", gateway.name),
             format!("add `sample` to [gateway.{}]", gateway.name),
         )
     })?;
+    Ok(request(written))
+}
+
+/// What a gateway has to say as a request that is not signed yet.
+pub(in crate::cli) fn request(written: SampleDelivery) -> Outgoing {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(Outgoing {
-        method: Method::POST,
+    if let Some(content_type) = written.content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    Outgoing {
+        method: written.method,
         url: String::new(),
-        query: String::new(),
+        query: written.query,
         headers,
-        body: body.into_bytes(),
-        at: words.sent_at.timestamp_millis(),
-    })
+        body: written.body,
+        at: 0,
+    }
+}
+
+impl Words {
+    /// As the gateway file's samples take them, delivered at `now`.
+    pub(in crate::cli) fn sample(&self, now: DateTime<Utc>) -> Sample<'_> {
+        Sample {
+            from: &self.from,
+            to: &self.to,
+            text: &self.text,
+            sent_at: self.sent_at,
+            now,
+            id: self.id,
+        }
+    }
+
+    const fn with_id(mut self, id: Uuid) -> Self {
+        self.id = id;
+        self
+    }
 }
 
 impl Text {
@@ -161,6 +215,7 @@ impl Text {
             to: self.to.clone(),
             text: self.text.clone(),
             sent_at,
+            id: Uuid::now_v7(),
         }
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn signed_at(target: &Target, arguments: &Arguments, now: DateTime<Ut
     let Some(late) = arguments.late else {
         return Ok(now);
     };
-    let Some(tolerance) = tolerance(target) else {
+    let Some(tolerance) = target.gateway.signature.good_for() else {
         return Err(Failure::usage(
             format!(
                 "the gateway `{}` signs no time that is looked at, so a late delivery is like any other",
@@ -86,15 +86,14 @@ pub(super) fn signed_at(target: &Target, arguments: &Arguments, now: DateTime<Ut
         .ok_or_else(|| Failure::usage("there is no time so long ago", "give `--late 10m`"))
 }
 
-/// How old a signature may be; `None` where that is not looked at.
-fn tolerance(_target: &Target) -> Option<Duration> {
-    None
-}
-
 /// What should become of a delivery that nothing else is special about.
 pub(super) fn usual(target: &Target, arguments: &Arguments) -> Expected {
     let too_late = match arguments.late {
-        Some(Some(late)) => tolerance(target).is_some_and(|tolerance| late > tolerance),
+        Some(Some(late)) => target
+            .gateway
+            .signature
+            .good_for()
+            .is_some_and(|tolerance| late > tolerance),
         Some(None) => true,
         None => false,
     };

@@ -1,6 +1,6 @@
 //! What is made up for a gateway is what that gateway sends.
 
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::delivery::write;
 use super::target::Target;
@@ -116,9 +116,9 @@ fn every_built_in_gateway_has_a_sample_that_it_can_write() {
             to: "+15551230002".to_owned(),
             text: "hello".to_owned(),
             sent_at: chrono::Utc::now(),
+            id: uuid::Uuid::now_v7(),
         };
-        let sent = write(&gateway, &words).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let sent = write(&gateway, &words, words.sent_at).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(sent.method == Method::GET || !sent.body.is_empty(), "{name}");
-        assert!(!HeaderMap::is_empty(&sent.headers), "{name}");
     }
 }

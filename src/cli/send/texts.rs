@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::cli::failure::Failure;
+use crate::gateway::parts_of;
 
 /// 555-0100 to 555-0199 belong to nobody (ATIS-0300115, numbers for fictional use).
 pub(in crate::cli) const FICTIONAL_SENDER: &str = "+12025550143";
@@ -112,6 +113,20 @@ pub(super) fn another(text: &Text) -> Text {
     }
 }
 
+/// A text as phone networks cut it. One that would go as a whole is cut in two all the same: that is what is asked for.
+/// `None` if it has fewer than two characters, or makes more parts than can be counted.
+pub(super) fn parts(text: &str) -> Option<Vec<&str>> {
+    let parts = parts_of(text);
+    if parts.len() > 1 {
+        return (parts.len() <= usize::from(u8::MAX)).then_some(parts);
+    }
+    let (middle, _) = text
+        .char_indices()
+        .nth(text.chars().count() / 2)
+        .filter(|(at, _)| *at > 0)?;
+    text.split_at_checked(middle).map(|(first, second)| vec![first, second])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,5 +172,15 @@ mod tests {
             .collect();
         assert_eq!(said.len(), 300);
         assert_eq!(of_a_burst("hi", Some("+1555"), "+1", 7).from, "+1555");
+    }
+
+    #[test]
+    fn a_long_text_has_the_parts_it_has_and_a_short_one_two() {
+        assert_eq!(parts(&"a".repeat(161)).unwrap().len(), 2);
+        assert_eq!(parts("hello").unwrap(), ["he", "llo"]);
+        assert_eq!(parts("👍👍").unwrap(), ["👍", "👍"]);
+        assert_eq!(parts("a"), None);
+        assert_eq!(parts(""), None);
+        assert_eq!(parts(&"a".repeat(153 * 256)), None);
     }
 }
