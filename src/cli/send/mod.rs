@@ -20,10 +20,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::Utc;
+use serde::Deserialize as _;
+use serde::de::value::StrDeserializer;
 use url::Url;
 
 use super::endpoint;
 use super::failure::Failure;
+use crate::signature::Algorithm;
 use burst::{MOST_PER_SECOND, MOST_TEXTS};
 use target::Target;
 
@@ -69,6 +72,9 @@ pub(super) struct Arguments {
     /// Sign with the private key in this file, for gateways with a key pair: an Ed25519 seed in base64
     #[arg(long, value_name = "FILE", help_heading = "Signing")]
     signing_key_file: Option<PathBuf>,
+    /// Sign with this algorithm, where the receiver's secret says one of its own: hmac-sha1, hmac-sha256, …
+    #[arg(long, value_name = "NAME", value_parser = algorithm, help_heading = "Signing")]
+    algorithm: Option<Algorithm>,
     /// Print a new key pair to rehearse with, and send nothing
     #[arg(long, conflicts_with_all = EVERYTHING_ELSE, help_heading = "Signing")]
     new_signing_key: bool,
@@ -76,6 +82,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "URL", help_heading = "Signing")]
     public_url: Option<Url>,
 
+    /// How to write it, where the gateway has more than one way [default: its first]
+    #[arg(long = "as", value_name = "WAY", value_enum, help_heading = "What gateways do")]
+    way: Option<Way>,
     /// Send the same delivery twice, as a gateway that missed the answer; the second must be known for one
     #[arg(long, conflicts_with = "copies", help_heading = "What gateways do")]
     duplicate: bool,
@@ -114,8 +123,19 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// How a delivery is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Way {
+    /// POST with JSON
+    Json,
+    /// POST with a form
+    Form,
+    /// GET with a query
+    Get,
+}
+
 /// A new key pair has nothing to do with any delivery.
-const EVERYTHING_ELSE: [&str; 20] = [
+const EVERYTHING_ELSE: [&str; 22] = [
     "text",
     "from",
     "to",
@@ -127,6 +147,8 @@ const EVERYTHING_ELSE: [&str; 20] = [
     "secret_file",
     "signing_key_file",
     "public_url",
+    "algorithm",
+    "way",
     "duplicate",
     "late",
     "reorder",
@@ -160,6 +182,11 @@ pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<
     } else {
         deliver::run(&target, deliveries).await
     }
+}
+
+/// An algorithm by the name that gateway files have for it.
+fn algorithm(typed: &str) -> Result<Algorithm, String> {
+    Algorithm::deserialize(StrDeserializer::<serde::de::value::Error>::new(typed)).map_err(|error| error.to_string())
 }
 
 /// `30s`, `10m`, `2h` or `1d`.

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Method;
 use secrecy::SecretString;
 use url::Url;
 
-use super::Arguments;
+use super::{Arguments, Way};
 use crate::cli::endpoint;
 use crate::cli::failure::Failure;
 use crate::config::{Config, Endpoint, Mode};
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Format, Gateway};
 use crate::signature::Signer;
 
 /// Everything about a delivery but what it says.
@@ -38,6 +39,9 @@ impl Target {
     pub(super) fn choose(config: &Config, arguments: &Arguments) -> Result<Self, Failure> {
         let endpoint = endpoint_meant(config, arguments)?;
         let gateway = gateway_meant(config, endpoint, arguments.gateway.as_deref())?;
+        let gateway = arguments
+            .way
+            .map_or(Ok(Arc::clone(&gateway)), |way| written(&gateway, way))?;
         let called = match (&arguments.url, endpoint) {
             (Some(url), _) => url.clone(),
             (None, Some(endpoint)) => listener_url(config, endpoint)?,
@@ -114,6 +118,25 @@ fn gateway_meant(config: &Config, endpoint: Option<&Endpoint>, name: Option<&str
     Ok(Arc::new(gateway))
 }
 
+/// The gateway that writes so, if it can.
+pub(super) fn written(gateway: &Gateway, way: Way) -> Result<Arc<Gateway>, Failure> {
+    let (method, format) = match way {
+        Way::Json => (Method::POST, Format::Json),
+        Way::Form => (Method::POST, Format::Form),
+        Way::Get => (Method::GET, gateway.format),
+    };
+    let has_format = [Format::Auto, format].contains(&gateway.format);
+    if !has_format || !gateway.methods.contains(&method) {
+        return Err(Failure::usage(
+            format!("the gateway `{}` does not deliver in this way", gateway.name),
+            "leave `--as` out",
+        ));
+    }
+    let mut gateway = gateway.clone();
+    (gateway.methods, gateway.format) = (vec![method], format);
+    Ok(Arc::new(gateway))
+}
+
 fn nowhere(config: &Config) -> Failure {
     let names: Vec<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     Failure::usage(
@@ -152,7 +175,7 @@ fn signer(gateway: &Gateway, endpoint: Option<&Endpoint>, arguments: &Arguments)
         (None, None, None) => (None, String::new()),
     };
     if let Some(secret) = given {
-        let signer = Signer::new(&gateway.signature, &secret, None);
+        let signer = Signer::new(&gateway.signature, &secret, arguments.algorithm);
         return signer.map(Some).map_err(|error| {
             Failure::hinted(
                 anyhow::anyhow!(
@@ -162,6 +185,12 @@ fn signer(gateway: &Gateway, endpoint: Option<&Endpoint>, arguments: &Arguments)
                 "copy it from the gateway again, in one line",
             )
         });
+    }
+    if arguments.algorithm.is_some() {
+        return Err(Failure::usage(
+            "`--algorithm` goes with a secret of the command line",
+            "add `--secret-env VARIABLE` or `--secret-file FILE`, or say `algorithm` at the endpoint's secret",
+        ));
     }
     let of_its_gateway = endpoint.filter(|endpoint| endpoint.gateway.name == gateway.name);
     let Some(endpoint) = of_its_gateway else {
