@@ -33,29 +33,29 @@ pub use merge::merged;
 pub use sample::{Sample, SampleDelivery, SamplePart, SampleReport, parts_of};
 
 /// The built-in gateway files by name, as they are in `gateways/`.
-const BUILTIN: [(&str, &str); 17] = [
+const BUILTIN: &[(&str, &str)] = &[
     (
         "mobile-api-connect",
         include_str!("../../gateways/mobile-api-connect.toml"),
     ),
-    ("twilio", include_str!("../../gateways/twilio.toml")),
     ("smsgate", include_str!("../../gateways/smsgate.toml")),
-    (
-        "standard-webhooks",
-        include_str!("../../gateways/standard-webhooks.toml"),
-    ),
     ("textbee", include_str!("../../gateways/textbee.toml")),
-    ("telnyx", include_str!("../../gateways/telnyx.toml")),
     ("httpsms", include_str!("../../gateways/httpsms.toml")),
+    ("twilio", include_str!("../../gateways/twilio.toml")),
+    ("telnyx", include_str!("../../gateways/telnyx.toml")),
     ("vonage-messages", include_str!("../../gateways/vonage-messages.toml")),
     ("vonage-sms", include_str!("../../gateways/vonage-sms.toml")),
     ("plivo", include_str!("../../gateways/plivo.toml")),
     ("sinch", include_str!("../../gateways/sinch.toml")),
-    ("bandwidth", include_str!("../../gateways/bandwidth.toml")),
     ("messagebird", include_str!("../../gateways/messagebird.toml")),
     ("bird", include_str!("../../gateways/bird.toml")),
+    ("bandwidth", include_str!("../../gateways/bandwidth.toml")),
     ("infobip", include_str!("../../gateways/infobip.toml")),
     ("clicksend", include_str!("../../gateways/clicksend.toml")),
+    (
+        "standard-webhooks",
+        include_str!("../../gateways/standard-webhooks.toml"),
+    ),
     ("generic", include_str!("../../gateways/generic.toml")),
 ];
 
