@@ -9,6 +9,7 @@ mod body;
 mod connection;
 mod self_test;
 pub mod server;
+mod stand_in;
 pub mod webhook;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use admin::AdminState;
 pub use self_test::{SelfTest, self_test_body};
 pub use server::{Limits, bind, raise_open_files};
+pub use stand_in::{Heard, StandInRoute, serve_stand_in};
 pub use webhook::WebhookState;
 
 /// Serves the public listener until `shutdown`, and returns when the requests in flight are answered or the grace is over.
