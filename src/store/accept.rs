@@ -16,7 +16,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{Store, StoreError, consent, queue};
+use super::{Store, StoreError, consent, queue, refused};
 use crate::consent::{ConsentEvent, Decision};
 use crate::message::{GatewayEvent, InboundMessage, Item};
 use crate::metrics::{EndpointLabel, Metrics};
@@ -449,10 +449,13 @@ async fn write_batch(
         }
     }
     for (waiting, verdict) in batch.iter().zip(&verdicts.0) {
-        if let (Origin::Quarantine(entry), Some(accepted)) = (waiting.delivery.origin, verdict)
-            && accepted.status != AcceptedStatus::Quarantined
-        {
-            admit(&mut transaction, entry, accepted.id).await?;
+        let Some(accepted) = verdict else { continue };
+        match waiting.delivery.origin {
+            Origin::Quarantine(entry) if accepted.status != AcceptedStatus::Quarantined => {
+                admit(&mut transaction, entry, accepted.id).await?;
+            }
+            Origin::Refused(entry) => refused::admit(&mut transaction, entry, accepted.id).await?,
+            Origin::Quarantine(_) | Origin::Gateway | Origin::Parts(_) => {}
         }
     }
     transaction.commit().await?;

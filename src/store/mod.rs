@@ -13,6 +13,7 @@ mod observe;
 mod operate;
 mod pauses;
 mod queue;
+mod refused;
 mod sends;
 
 use std::borrow::Cow;
@@ -28,6 +29,7 @@ pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
+pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
 pub use sends::{LoopLimits, SendGate};
 
 /// Every schema change, in order; forward only.
