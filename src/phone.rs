@@ -52,6 +52,13 @@ impl Kind {
             Self::Missing => "missing",
         }
     }
+
+    /// Reads that word.
+    pub fn from_stored(word: &str) -> Option<Self> {
+        [Self::Number, Self::Short, Self::Alpha, Self::Opaque, Self::Missing]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
 }
 
 /// A sender or a recipient: as given, and as remembered.
@@ -70,6 +77,11 @@ impl Address {
             key: String::new(),
             kind: Kind::Missing,
         }
+    }
+
+    /// The address that was once read and stored, whatever the number format is now.
+    pub fn stored(raw: String, key: String, kind: Kind) -> Self {
+        Self { raw, key, kind }
     }
 
     /// Exactly what the gateway gave, for showing and for replying through the same gateway.
