@@ -29,5 +29,6 @@ mod pauses;
 mod queue;
 mod readme;
 mod receive;
+mod signatures;
 mod vendor_libraries;
 mod views;
