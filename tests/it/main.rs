@@ -23,6 +23,7 @@ mod docs;
 mod doctor;
 mod email;
 mod faults;
+mod gateways;
 mod lifecycle;
 mod links;
 mod pauses;
