@@ -79,7 +79,11 @@ impl Rehearsal {
         let mut routes = Vec::new();
         let mut rehearsed = Vec::new();
         if !asked.live_actions {
-            for action in config.actions.values_mut().filter(|action| reaches_outside(&action.effect)) {
+            for action in config
+                .actions
+                .values_mut()
+                .filter(|action| reaches_outside(&action.effect))
+            {
                 routes.push(answer_for(action));
                 action.effect = Effect::Http(Box::new(in_place_of(action, asked.stand_in)?));
                 rehearsed.push(action.name.clone());
@@ -136,25 +140,37 @@ fn make_secrets(
 fn edit(document: &mut Table, typed: &Config, asked: &Asked<'_>, keys: &BTreeMap<String, NewKey>) {
     let data_dir = typed.data_dir.join("phone");
     document.insert("data_dir".to_owned(), path(&data_dir));
-    table(document, "server").insert("listen".to_owned(), LOOPBACK.into());
-    let admin = table(document, "admin");
-    admin.insert("listen".to_owned(), LOOPBACK.into());
-    admin.remove("token");
-    table(document, "database").remove("url");
+    in_table(document, "server", |server| {
+        server.insert("listen".to_owned(), LOOPBACK.into());
+    });
+    in_table(document, "admin", |admin| {
+        admin.insert("listen".to_owned(), LOOPBACK.into());
+        admin.remove("token");
+    });
+    in_table(document, "database", |database| {
+        database.remove("url");
+    });
     if typed.is_default {
-        let actions = table(document, "action");
-        for (name, text) in BUILT_IN_REPLIES {
-            actions.insert(name.to_owned(), one("reply", one("text", text)));
-        }
+        in_table(document, "action", |actions| {
+            for (name, text) in BUILT_IN_REPLIES {
+                actions.insert(name.to_owned(), one("reply", one("text", text)));
+            }
+        });
     }
     let endpoints = document.get_mut("endpoint").and_then(Toml::as_array_mut);
     for endpoint in endpoints.into_iter().flatten().filter_map(Toml::as_table_mut) {
-        let name = endpoint.get("name").and_then(Toml::as_str).unwrap_or_default().to_owned();
+        let name = endpoint
+            .get("name")
+            .and_then(Toml::as_str)
+            .unwrap_or_default()
+            .to_owned();
         let Some(meant) = typed.endpoints.iter().find(|meant| meant.name == name) else {
             continue;
         };
         if let Some(reply) = &meant.gateway.reply {
-            edit_reply(table(endpoint, "reply"), meant, reply, asked.stand_in);
+            in_table(endpoint, "reply", |typed| {
+                edit_reply(typed, meant, reply, asked.stand_in)
+            });
         }
         if let Some(key) = keys.get(&name) {
             endpoint.insert("secrets".to_owned(), Toml::Array(vec![key.public.as_str().into()]));
@@ -192,16 +208,11 @@ fn account_of(reply: &Table) -> Vec<String> {
         .collect()
 }
 
-/// The table under `key`, made if it is not there.
-fn table<'a>(parent: &'a mut Table, key: &str) -> &'a mut Table {
+/// Changes the table under `key`, which is made if it is not there. What is no table was complained about before.
+fn in_table(parent: &mut Table, key: &str, change: impl FnOnce(&mut Table)) {
     let entry = parent.entry(key).or_insert_with(|| Toml::Table(Table::new()));
-    if !entry.is_table() {
-        *entry = Toml::Table(Table::new());
-    }
-    match entry {
-        Toml::Table(table) => table,
-        // Has just been made one.
-        _ => parent,
+    if let Toml::Table(table) = entry {
+        change(table);
     }
 }
 

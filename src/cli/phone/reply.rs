@@ -58,7 +58,11 @@ impl ReplyShape {
     pub(super) fn route(&self, endpoint: &Endpoint) -> Option<StandInRoute> {
         let channel = endpoint.reply.as_ref()?;
         let status = channel.request.success.ranges.first().map(|&(first, _)| first);
-        let answer = endpoint.gateway.reply.as_ref().and_then(|reply| reply.get("sample_answer")?.as_str());
+        let answer = endpoint
+            .gateway
+            .reply
+            .as_ref()
+            .and_then(|reply| reply.get("sample_answer")?.as_str());
         let answer = answer.unwrap_or("{}");
         let content_type = match answer.trim_start().chars().next() {
             Some('{' | '[') => "application/json",
@@ -69,7 +73,9 @@ impl ReplyShape {
             name: endpoint.name.clone(),
             method: self.method.clone(),
             path: self.path.clone(),
-            status: status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK),
+            status: status
+                .and_then(|status| StatusCode::from_u16(status).ok())
+                .unwrap_or(StatusCode::OK),
             content_type,
             answer: answer.to_owned(),
         })
@@ -102,7 +108,9 @@ impl Place {
 
 fn parameter(form: &str, wanted: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(form.as_bytes());
-    pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+    pairs
+        .find(|(name, _)| name == wanted)
+        .map(|(_, value)| value.into_owned())
 }
 
 fn find(body: &Value, query: Option<&str>, is_it: &dyn Fn(&str) -> bool) -> Option<Place> {
