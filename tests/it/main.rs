@@ -27,6 +27,7 @@ mod gateways;
 mod lifecycle;
 mod links;
 mod pauses;
+mod phone;
 mod queue;
 mod readme;
 mod receive;
