@@ -26,6 +26,8 @@ mod faults;
 mod gateways;
 mod lifecycle;
 mod links;
+mod nonces;
+mod parts;
 mod pauses;
 mod queue;
 mod readme;
