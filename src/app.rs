@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::embedded_postgres::{self, EmbeddedPostgres, EmbeddedPostgresError, Settings};
 use crate::http::{self, AdminState, Limits, WebhookState};
 use crate::metrics::Metrics;
@@ -337,7 +337,17 @@ async fn report(listener: impl Future<Output = std::io::Result<()>>, what: &'sta
 }
 
 fn warn_of_unsigned(config: &Config) {
-    for endpoint in config.endpoints.iter().filter(|endpoint| endpoint.keys.is_none()) {
-        tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages");
+    for endpoint in &config.endpoints {
+        match endpoint.mode {
+            Mode::Observe { runs_actions } => tracing::warn!(
+                endpoint = %endpoint.name,
+                runs_actions,
+                "this endpoint ONLY OBSERVES signatures (`mode = \"observe\"`): anybody who finds its URL can write messages; set `mode = \"enforce\"` as soon as signatures verify"
+            ),
+            Mode::Enforce if endpoint.keys.is_none() => {
+                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages")
+            }
+            Mode::Enforce => {}
+        }
     }
 }

@@ -132,7 +132,8 @@ pub struct Endpoint {
     pub path: String,
     /// The gateway that calls it.
     pub gateway: Arc<Gateway>,
-    /// What its deliveries are signed with; `None` only where the operator wrote `allow_unsigned = true`.
+    /// What its deliveries are signed with; `None` only where the operator wrote `allow_unsigned = true`, or has no secret yet
+    /// and only observes ([`Mode::Observe`]): then nothing verifies.
     pub keys: Option<Keys>,
     /// Where each secret came from, in the order of the keys.
     pub secret_sources: Vec<SecretSource>,

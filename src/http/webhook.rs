@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::body::{self, BodyError};
 use super::self_test::{self, SelfTest};
 use super::server::{Limits, Overload};
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, Mode};
 use crate::gateway::Ack;
 use crate::metrics::Metrics;
 use crate::rules::Standing;
@@ -202,8 +202,10 @@ async fn store(state: &WebhookState, endpoint: &Endpoint, delivery: Delivery) ->
 fn verify(endpoint: &Endpoint, received: &Received<'_>) -> Result<VerifiedBody, Refusal> {
     match &endpoint.keys {
         Some(keys) => signature::verify(&endpoint.gateway.signature, keys, received),
+        // Without a secret yet: nothing can verify.
+        None if endpoint.mode != Mode::Enforce => Err(Refusal::Missing),
         None => Ok(VerifiedBody::unsigned(
-            received.payload(),
+            endpoint.gateway.signature.payload(received),
             AllowUnsigned::by_the_operator(),
         )),
     }

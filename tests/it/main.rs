@@ -29,4 +29,5 @@ mod pauses;
 mod queue;
 mod readme;
 mod receive;
+mod signatures;
 mod views;
