@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::embedded_postgres::{self, EmbeddedPostgres, EmbeddedPostgresError, Settings};
 use crate::http::{self, AdminState, Limits, WebhookState};
 use crate::metrics::Metrics;
@@ -337,7 +337,16 @@ async fn report(listener: impl Future<Output = std::io::Result<()>>, what: &'sta
 }
 
 fn warn_of_unsigned(config: &Config) {
-    for endpoint in config.endpoints.iter().filter(|endpoint| endpoint.keys.is_none()) {
-        tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages");
+    for endpoint in &config.endpoints {
+        match (endpoint.mode, &endpoint.keys) {
+            (Mode::Observe { runs_actions }, _) => {
+                let actions = if runs_actions { "run" } else { "do not run" };
+                tracing::warn!(endpoint = %endpoint.name, "this endpoint only observes (`mode = \"observe\"`): what does not verify is stored all the same, and its actions {actions}; take the key out as soon as signatures verify");
+            }
+            (Mode::Enforce, None) => {
+                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages");
+            }
+            (Mode::Enforce, Some(_)) => {}
+        }
     }
 }

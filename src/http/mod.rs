@@ -7,6 +7,8 @@
 pub mod admin;
 mod body;
 mod connection;
+mod failure;
+mod request_line;
 mod self_test;
 pub mod server;
 pub mod webhook;

@@ -83,6 +83,7 @@ fn diagnose(scheme: &Scheme, keys: &Keys, headers: &HeaderMap, body: &[u8]) -> V
         keys,
         others: &[],
         received: received(headers, &Bytes::copy_from_slice(body)),
+        budget: 1 << 24,
     })
 }
 

@@ -201,6 +201,13 @@ pub struct Case<'a> {
     pub others: &'a [(&'a str, &'a Keys)],
     /// The delivery.
     pub received: Received<'a>,
+    /// How many bytes may be hashed to find out.
+    pub budget: u64,
+}
+
+/// What was found, in one sentence for a log line.
+pub fn cause(findings: &[Finding]) -> String {
+    findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Everything that can be said about a captured delivery. Never empty.
