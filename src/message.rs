@@ -206,9 +206,10 @@ impl InboundMessage {
     /// The 32 bytes by which two copies of this SMS, arriving at one endpoint, are recognised as one message.
     ///
     /// With a message ID: the ID and the content (sender, recipient, text), so that two texts that share an ID are two
-    /// messages and a copy whose time was stamped anew is still a copy. Without one: device, sender, recipient, time and
-    /// text. What differs between a rule's copy and a forward-all copy (rule, tenant name, reference, event) is left out,
-    /// and numbers enter without the `+` that one route may add.
+    /// messages and a copy whose time was stamped anew is still a copy. Without one, or where the gateway's IDs are not to
+    /// be gone by: device, sender, recipient, time and text. A part of a longer text is known by its place in it too, as
+    /// two parts may well read the same. What differs between a rule's copy and a forward-all copy (rule, tenant name,
+    /// reference, event) is left out, and numbers enter without the `+` that one route may add.
     pub fn dedupe_key(&self) -> [u8; 32] {
         let mut hash = Fingerprint::new();
         if let (Some(id), Dedupe::Id) = (&self.message_id, self.dedupe) {
@@ -223,6 +224,10 @@ impl InboundMessage {
         hash.part(self.sender.fingerprint_form());
         hash.part(self.recipient.fingerprint_form());
         hash.part(&self.text);
+        if let Some(part) = &self.part {
+            hash.part(&part.reference);
+            hash.part(&format!("{} of {}", part.index, part.total));
+        }
         hash.finish()
     }
 

@@ -60,6 +60,8 @@ pub struct Address {
     raw: String,
     key: String,
     kind: Kind,
+    /// What the gateway said, where the configuration put a number in its place.
+    said: Option<String>,
 }
 
 impl Address {
@@ -69,10 +71,20 @@ impl Address {
             raw: String::new(),
             key: String::new(),
             kind: Kind::Missing,
+            said: None,
         }
     }
 
-    /// Exactly what the gateway gave, for showing and for replying through the same gateway.
+    /// The number that the configuration puts in the place of what the gateway `said`: a device's name, or nothing.
+    pub fn in_place_of(said: &str, number: &str, format: &NumberFormat) -> Self {
+        Self {
+            said: Some(said.to_owned()),
+            ..normalise(number, format)
+        }
+    }
+
+    /// Exactly what the gateway gave, or the number that the configuration has in its place, as it stands there. For
+    /// showing and for replying through the same gateway.
     pub fn raw(&self) -> &str {
         &self.raw
     }
@@ -106,9 +118,10 @@ impl Address {
     }
 
     /// The original without surrounding space, scheme and leading `+`. It depends on no configuration, so a message's
-    /// fingerprint survives a change of the number format between a delivery and its retry.
+    /// fingerprint survives a change of the number format, or of the names of our devices, between a delivery and its
+    /// retry.
     pub fn fingerprint_form(&self) -> &str {
-        let body = strip_scheme(self.raw.trim());
+        let body = strip_scheme(self.said.as_deref().unwrap_or(&self.raw).trim());
         body.strip_prefix('+').unwrap_or(body)
     }
 
@@ -246,6 +259,7 @@ pub fn normalise(raw: &str, format: &NumberFormat) -> Address {
         raw: raw.to_owned(),
         key,
         kind,
+        said: None,
     }
 }
 

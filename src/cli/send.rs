@@ -5,8 +5,9 @@
 use std::path::Path;
 
 use chrono::Utc;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use url::Url;
+use uuid::Uuid;
 
 use super::failure::Failure;
 use super::{endpoint, output};
@@ -84,24 +85,28 @@ fn delivery(endpoint: &Endpoint, arguments: &Arguments) -> Result<Outgoing, Fail
         to: &arguments.to,
         text: &arguments.text,
         sent_at: now,
+        now,
+        id: Uuid::now_v7(),
     };
-    let body = endpoint.gateway.sample_body(&sample).ok_or_else(|| {
+    let sent = endpoint.gateway.sample_delivery(&sample).ok_or_else(|| {
         Failure::hinted(
             anyhow::anyhow!("the gateway `{}` has no sample to send", endpoint.gateway.name),
             "add `sample` to its `[[gateway]]`",
         )
     })?;
     let mut outgoing = Outgoing {
-        method: Method::POST,
+        method: sent.method,
         url: endpoint.url.clone(),
-        query: String::new(),
+        query: sent.query,
         headers: HeaderMap::new(),
-        body: body.into_bytes(),
+        body: sent.body,
         at: now.timestamp_millis(),
     };
-    outgoing
-        .headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(content_type) = sent.content_type {
+        outgoing
+            .headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
     if let Some(signer) = endpoint.keys.as_ref().and_then(Keys::signer) {
         signature::sign(&endpoint.gateway.signature, &signer, &mut outgoing);
     }

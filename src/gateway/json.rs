@@ -49,8 +49,21 @@ pub(super) enum Field<'a> {
     Text(Cow<'a, str>),
     /// A number, as it was written.
     Number(&'a str),
-    /// True, false, a list or an object.
+    /// True or false.
+    Bool(bool),
+    /// A list or an object.
     Other,
+}
+
+/// Whether a body that may be JSON or a form is JSON: it begins as an object or a list does.
+pub(super) fn is_json(body: &[u8]) -> bool {
+    let first = without_mark(body).trim_ascii_start().first();
+    matches!(first, Some(b'{' | b'['))
+}
+
+/// The body without a byte order mark.
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
 /// The body as JSON text. Nothing that is only wrong in an encoding makes a message unreadable:
@@ -59,8 +72,7 @@ pub(super) enum Field<'a> {
 /// * bytes that are not UTF-8 become U+FFFD;
 /// * an escape of half a surrogate pair (`\ud83d`, what is left of an emoji that a gateway cut in two) becomes U+FFFD.
 pub(super) fn text_of(body: &[u8]) -> Cow<'_, str> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    match String::from_utf8_lossy(body) {
+    match String::from_utf8_lossy(without_mark(body)) {
         Cow::Borrowed(text) => repair_surrogates(text),
         Cow::Owned(text) => Cow::Owned(repair_surrogates(&text).into_owned()),
     }
@@ -192,6 +204,11 @@ fn below<'a>(raw: &'a RawValue, segments: &[String]) -> Option<&'a RawValue> {
         .try_fold(raw, |raw, segment| Node::inside(raw)?.child(segment))
 }
 
+/// The field at `pointer` below `raw`; by the root's pointer `raw` itself.
+pub(super) fn field_in<'a>(raw: &'a RawValue, pointer: &Pointer) -> Field<'a> {
+    below(raw, &pointer.0).map_or(Field::Absent, Field::of)
+}
+
 impl<'a> Field<'a> {
     fn of(raw: &'a RawValue) -> Self {
         let raw = raw.get();
@@ -199,6 +216,8 @@ impl<'a> Field<'a> {
             Some(b'n') => Self::Absent,
             Some(b'"') => text_in(raw).map_or(Self::Other, |text| Self::Text(without_nul(text))),
             Some(b'-' | b'0'..=b'9') => Self::Number(raw),
+            Some(b't') => Self::Bool(true),
+            Some(b'f') => Self::Bool(false),
             _ => Self::Other,
         }
     }
@@ -230,11 +249,40 @@ pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 impl<'a> Object<'a> {
     /// The field at `pointer`.
     pub(super) fn field(&self, pointer: &Pointer) -> Field<'a> {
-        let Some((first, rest)) = pointer.0.split_first() else {
+        if pointer.is_root() {
             return Field::Other;
+        }
+        self.at(pointer).map_or(Field::Absent, Field::of)
+    }
+
+    fn at(&self, pointer: &Pointer) -> Option<&'a RawValue> {
+        let (first, rest) = pointer.0.split_first()?;
+        below(self.get(first)?, rest)
+    }
+
+    /// The values at `pointer`: the elements of a list, or what stands there alone. A field of a form that is sent
+    /// several times is a list too.
+    pub(super) fn list(&self, pointer: &Pointer) -> Vec<&'a RawValue> {
+        let Some(found) = self.at(pointer) else {
+            return Vec::new();
         };
-        let raw = self.get(first).and_then(|raw| below(raw, rest));
-        raw.map_or(Field::Absent, Field::of)
+        match (Node::inside(found), pointer.0.as_slice()) {
+            (Some(Node::List(list)), _) => list,
+            (Some(Node::Leaf(_)), [name]) => self.named(name).collect(),
+            _ => vec![found],
+        }
+    }
+
+    /// All fields with their names, in the order in which they were sent.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, Field<'a>)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), Field::of(value)))
+    }
+
+    fn named(&self, key: &str) -> impl Iterator<Item = &'a RawValue> {
+        self.0
+            .iter()
+            .filter(move |(name, _)| name == key)
+            .map(|(_, value)| *value)
     }
 
     /// Of a key that is there twice the last value counts, as in every `JSON.parse`.

@@ -1,26 +1,23 @@
-//! Which field of a gateway's JSON means what, and the reading of a delivery by it.
+//! Which field of a gateway's delivery means what, and the reading of a delivery by it.
 //!
 //! Reading is total: whatever was verified becomes at least one [`Item`]. It must not drop anything, and its reasons must
 //! not quote the body: they end up in quarantine, in logs and in front of a person.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::event::{self, EventMapping};
 use super::json::{self, Field, Node, Object, Pointer};
-use super::timestamp;
-use crate::message::{Dedupe, GatewayEvent, InboundMessage, Item};
-use crate::phone::{self, Address, NumberFormat};
+use super::media::MediaMapping;
+use super::pointers::{Pointers, is_among, pointer, words, words_or_bool};
+use super::{Format, Reading, form};
+use crate::message::{AnsweredEvent, Dedupe, GatewayAnswer, InboundMessage, Item, Part};
+use crate::phone::{self, Address};
 
 /// More messages than any gateway batches. A list beyond it is kept whole, as one unreadable delivery.
 const MAX_ITEMS: usize = 1_000;
-/// Bytes of a message ID; something longer is no ID, and the fingerprint stands in for it.
-const MAX_ID_BYTES: usize = 256;
-/// Characters that are kept of an event's kind.
-const MAX_KIND_CHARS: usize = 100;
 
 /// The `[message]` table: for every field of a message, the places where the gateway may put it, best first.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,138 +44,114 @@ pub(super) struct Mapping {
     tenant_name: Pointers,
     #[serde(default)]
     gateway_rule: Pointers,
+    /// By what copies are recognised.
+    #[serde(default)]
+    dedupe: Dedupe,
+    /// Says whether the text is ciphertext.
+    #[serde(default)]
+    encrypted: Pointers,
+    media: Option<MediaMapping>,
+    parts: Option<Parts>,
+    answered: Option<Answered>,
+    /// What is a message only with one of these values there; with another it is an event.
+    #[serde(default, deserialize_with = "conditions")]
+    only: Vec<(Pointer, Vec<String>)>,
 }
 
-/// The `[event]` table: how a message is told from another event at the same URL.
+/// `parts`: where a gateway that hands over the parts of a long text one by one says which one it is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EventMapping {
-    /// Where the kind of the event is.
-    kind: Pointers,
-    /// The kinds that are messages; case does not matter.
-    messages: Vec<String>,
-    #[serde(default)]
-    id: Pointers,
-    #[serde(default)]
+struct Parts {
     reference: Pointers,
+    total: Pointers,
+    index: Pointers,
+}
+
+/// `answered`: where the provider says that it has replied to a word about consent by itself, and its words for that.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answered {
+    at: Pointers,
     #[serde(default)]
-    occurred_at: Pointers,
+    opt_out: Vec<String>,
+    #[serde(default)]
+    opt_in: Vec<String>,
+    #[serde(default)]
+    help: Vec<String>,
 }
 
-/// JSON pointers to try in turn; in a file, one string or a list.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Pointers(Vec<Pointer>);
-
-impl fmt::Display for Pointers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<_> = self.0.iter().map(Pointer::to_string).collect();
-        f.write_str(&places.join(" or "))
-    }
+fn conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Pointer, Vec<String>)>, D::Error> {
+    let typed = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
+    let read = |(place, values): (String, _)| Ok((pointer(&place)?, values));
+    typed.into_iter().map(read).collect()
 }
 
-impl<'de> Deserialize<'de> for Pointers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMany;
-        impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Pointers;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON pointer or a list of them")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Pointers, E> {
-                pointer(text).map(|pointer| Pointers(vec![pointer]))
-            }
-
-            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Pointers, S::Error> {
-                let mut pointers = Vec::new();
-                while let Some(text) = seq.next_element::<Cow<'de, str>>()? {
-                    pointers.push(pointer(&text).map_err(|error: serde::de::value::Error| S::Error::custom(error))?);
-                }
-                Ok(Pointers(pointers))
-            }
-        }
-        deserializer.deserialize_any(OneOrMany)
+impl Parts {
+    /// The part, if what is said of it can be: anything else is a message of its own.
+    fn read(&self, object: &Object<'_>) -> Option<Part> {
+        let part = Part {
+            reference: self.reference.id(object)?,
+            total: self.total.small_number(object)?,
+            index: self.index.small_number(object)?,
+        };
+        (part.total >= 2 && (1..=part.total).contains(&part.index)).then_some(part)
     }
 }
 
-fn pointer<E: serde::de::Error>(text: &str) -> Result<Pointer, E> {
-    Pointer::parse(text).ok_or_else(|| {
-        E::custom(format_args!(
-            "\"{text}\" is not a JSON pointer: it starts with a slash, as in \"/text\""
-        ))
-    })
-}
-
-impl Pointers {
-    /// What `read` makes of the first field here that it can read.
-    fn find<'a, T>(&self, object: &Object<'a>, read: impl Fn(Field<'a>) -> Option<T>) -> Option<T> {
-        self.0.iter().find_map(|pointer| read(object.field(pointer)))
+impl Answered {
+    fn read(&self, object: &Object<'_>) -> Option<GatewayAnswer> {
+        self.at.find(object, |field| {
+            let word = words(field)?;
+            let events = [
+                (AnsweredEvent::OptOut, &self.opt_out),
+                (AnsweredEvent::OptIn, &self.opt_in),
+                (AnsweredEvent::Help, &self.help),
+            ];
+            let (event, _) = events.into_iter().find(|(_, listed)| is_among(&word, listed))?;
+            let word = event::clipped(&word);
+            Some(GatewayAnswer { event, word })
+        })
     }
-
-    fn words(&self, object: &Object<'_>) -> Option<String> {
-        self.find(object, words).map(Cow::into_owned)
-    }
-
-    fn time(&self, object: &Object<'_>) -> Option<DateTime<Utc>> {
-        self.find(object, |field| timestamp::read(&words(field)?))
-    }
-
-    fn id(&self, object: &Object<'_>) -> Option<String> {
-        self.find(object, |field| words(field).filter(|id| id.len() <= MAX_ID_BYTES))
-            .map(Cow::into_owned)
-    }
-}
-
-/// A string or number that is not blank; a number in plain digits.
-fn words(field: Field<'_>) -> Option<Cow<'_, str>> {
-    let words = match field {
-        Field::Text(text) => text,
-        Field::Number(number) => json::written_out(number),
-        Field::Absent | Field::Other => return None,
-    };
-    (!words.trim_ascii().is_empty()).then_some(words)
 }
 
 /// Reads a whole delivery. Never empty.
-pub(super) fn read(mapping: &Mapping, event: Option<&EventMapping>, body: &[u8], numbers: NumberFormat) -> Vec<Item> {
-    let text = json::text_of(body);
-    let read_one = |node| item(mapping, event, node, numbers);
-    match mapping.nodes(&text) {
+pub(super) fn read(
+    mapping: &Mapping,
+    event: Option<&EventMapping>,
+    format: Format,
+    body: &[u8],
+    reading: &Reading,
+) -> Vec<Item> {
+    let text = match format {
+        Format::Form => form::to_json(body).map(Cow::Owned),
+        Format::Auto if !json::is_json(body) => form::to_json(body).map(Cow::Owned),
+        Format::Json | Format::Auto => Ok(json::text_of(body)),
+    };
+    let read_one = |node| item(mapping, event, node, reading);
+    let nodes = text
+        .as_ref()
+        .map_err(String::clone)
+        .and_then(|text| mapping.nodes(text));
+    match nodes {
         Ok(nodes) => nodes.into_iter().map(read_one).collect(),
         Err(reason) => vec![Item::Unreadable(reason)],
     }
 }
 
-fn item(mapping: &Mapping, event: Option<&EventMapping>, node: Node<'_>, numbers: NumberFormat) -> Item {
+fn item(mapping: &Mapping, event: Option<&EventMapping>, node: Node<'_>, reading: &Reading) -> Item {
     let Node::Object(object) = node else {
         return Item::Unreadable(format!("a message is {}, not an object", node.kind()));
     };
-    if let Some(other) = event.and_then(|event| event.unless_message(&object)) {
-        return Item::Event(other);
+    let other = event.and_then(|event| event.other_than_message(&object));
+    if let Some(kind) = other.or_else(|| mapping.excluded(&object)) {
+        return Item::Event(match event {
+            Some(event) => event.event(kind, &object),
+            None => event::bare(kind),
+        });
     }
     mapping
-        .message(&object, numbers)
+        .message(&object, reading)
         .map_or_else(Item::Unreadable, |message| Item::Message(Box::new(message)))
-}
-
-impl EventMapping {
-    /// The event, if it says to be anything but a message. Without a kind the fields decide: a sender and a text are one.
-    fn unless_message(&self, object: &Object<'_>) -> Option<GatewayEvent> {
-        let kind = self.kind.find(object, words)?;
-        let kind = kind.trim();
-        if self.messages.iter().any(|message| message.eq_ignore_ascii_case(kind)) {
-            return None;
-        }
-        Some(GatewayEvent {
-            kind: kind.chars().take(MAX_KIND_CHARS).collect(),
-            reference: self.reference.words(object),
-            gateway_id: self.id.id(object),
-            occurred_at: self.occurred_at.time(object),
-            state: None,
-            error: None,
-        })
-    }
 }
 
 impl Mapping {
@@ -198,26 +171,47 @@ impl Mapping {
     /// The message, or the list of messages.
     fn at<'a>(&self, text: &'a str) -> Result<Node<'a>, String> {
         let root = Node::parse(text)?;
-        if self.items.0.is_empty() || self.items.0.iter().any(Pointer::is_root) {
+        if self.items.is_empty() {
             return Ok(root);
         }
-        let found = self.items.0.iter().find_map(|place| root.at(place));
-        found.ok_or_else(|| format!("no messages at {}", self.items))
+        for place in self.items.iter() {
+            if place.is_root() {
+                return Ok(root);
+            }
+            if let Some(found) = root.at(place) {
+                return Ok(found);
+            }
+        }
+        Err(format!("no messages at {}", self.items))
+    }
+
+    /// The value that makes it no message, where the file says which do. What says nothing there is one.
+    fn excluded(&self, object: &Object<'_>) -> Option<String> {
+        self.only.iter().find_map(|(place, values)| {
+            let value = words_or_bool(object.field(place))?;
+            (!is_among(&value, values)).then(|| event::clipped(&value))
+        })
     }
 
     /// The message, or why there is none.
-    fn message(&self, object: &Object<'_>, numbers: NumberFormat) -> Result<InboundMessage, String> {
+    fn message(&self, object: &Object<'_>, reading: &Reading) -> Result<InboundMessage, String> {
         let sender = self
             .from
             .find(object, words)
             .ok_or_else(|| format!("no sender at {}", self.from))?;
-        let recipient = self.to.find(object, words);
+        let media = self.media.as_ref().map_or_else(Vec::new, |media| media.read(object));
+        let text = match self.text(object) {
+            // A picture needs no words.
+            Err(_) if !media.is_empty() => String::new(),
+            text => text?,
+        };
         let sent_at = self.sent_at.time(object);
+        let device_id = self.device_id.words(object);
         Ok(InboundMessage {
             message_id: self.id.id(object),
-            sender: phone::normalise(&sender, &numbers),
-            recipient: recipient.map_or_else(Address::missing, |to| phone::normalise(&to, &numbers)),
-            text: self.text(object)?,
+            sender: phone::normalise(&sender, &reading.numbers),
+            recipient: self.recipient(object, device_id.as_deref(), reading),
+            text,
             sent_at,
             unread_time: if sent_at.is_none() {
                 self.sent_at.words(object)
@@ -225,16 +219,30 @@ impl Mapping {
                 None
             },
             reference: self.reference.words(object),
-            device_id: self.device_id.words(object),
+            device_id,
             tenant_id: self.tenant_id.words(object),
             tenant_name: self.tenant_name.words(object),
             gateway_rule: self.gateway_rule.words(object),
-            media: Vec::new(),
-            encrypted: false,
-            answered: None,
-            part: None,
-            dedupe: Dedupe::Id,
+            media,
+            encrypted: self.encrypted.is_set(object),
+            answered: self.answered.as_ref().and_then(|answered| answered.read(object)),
+            part: self.parts.as_ref().and_then(|parts| parts.read(object)),
+            dedupe: self.dedupe,
         })
+    }
+
+    /// The number of ours. Where the endpoint has one for what is said, or for the device when nothing is, it is that.
+    fn recipient(&self, object: &Object<'_>, device_id: Option<&str>, reading: &Reading) -> Address {
+        let said = self.to.find(object, words);
+        let known = said
+            .as_deref()
+            .or(device_id)
+            .and_then(|said| reading.recipients.get(said.trim()));
+        match (said, known) {
+            (said, Some(number)) => Address::in_place_of(said.as_deref().unwrap_or_default(), number, &reading.numbers),
+            (Some(said), None) => phone::normalise(&said, &reading.numbers),
+            (None, None) => Address::missing(),
+        }
     }
 
     /// The text as it is, be it empty: an empty SMS is a message. A bare number is one too (a code that lost its quotes).
@@ -242,7 +250,7 @@ impl Mapping {
         let found = self.text.find(object, |field| match field {
             Field::Text(text) => Some(Some(text.into_owned())),
             Field::Number(number) => Some(Some(number.to_owned())),
-            Field::Other => Some(None),
+            Field::Bool(_) | Field::Other => Some(None),
             Field::Absent => None,
         });
         match found {

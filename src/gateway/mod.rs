@@ -4,8 +4,13 @@
 //! This room is pure. Everything that sets one gateway apart from another is in `gateways/*.toml`: its name must not turn
 //! up in code. It must not parse bytes that nobody verified; the type of [`Gateway::parse`] sees to that.
 
+mod event;
+mod form;
 mod json;
 mod mapping;
+mod media;
+mod merge;
+mod pointers;
 mod sample;
 #[cfg(test)]
 mod tests;
@@ -13,16 +18,19 @@ mod timestamp;
 
 use std::collections::BTreeMap;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::message::Item;
 use crate::phone::NumberFormat;
 use crate::signature::{Scheme, VerifiedBody};
-use mapping::{EventMapping, Mapping};
+use event::EventMapping;
+use mapping::Mapping;
+use sample::Template;
 
-pub use sample::Sample;
+pub use merge::merged;
+pub use sample::{Sample, SampleDelivery, SamplePart, SampleReport, parts_of};
 
 /// The built-in gateway files by name, as they are in `gateways/`.
 const BUILTIN: [(&str, &str); 1] = [(
@@ -51,6 +59,16 @@ pub struct Gateway {
     /// The pages that the file was written from.
     #[serde(default)]
     pub sources: Vec<String>,
+    /// How it calls: POST, GET, or either. For GET the query is what it has to say. Never empty; samples are sent by the
+    /// first.
+    #[serde(default = "post", deserialize_with = "methods")]
+    pub methods: Vec<Method>,
+    /// Whether it gives up for good on any 4xx, so that what we would answer so has to be a 503.
+    #[serde(default)]
+    pub never_4xx: bool,
+    /// How it writes its payload.
+    #[serde(default)]
+    pub format: Format,
     /// How it signs.
     pub signature: Scheme,
     /// The answer to a delivery without a signature: 401 unless the gateway wants another, such as 503 to have it resent.
@@ -73,7 +91,25 @@ pub struct Gateway {
     #[serde(rename = "message")]
     mapping: Mapping,
     event: Option<EventMapping>,
-    sample: Option<String>,
+    #[serde(default, deserialize_with = "sample::message")]
+    sample: Option<Template>,
+    #[serde(default, deserialize_with = "sample::part")]
+    sample_part: Option<Template>,
+    #[serde(default, deserialize_with = "sample::event")]
+    sample_event: Option<Template>,
+}
+
+/// How a payload is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// JSON. Where the gateway may call with GET, a query is read all the same: as [`Format::Auto`].
+    #[default]
+    Json,
+    /// `application/x-www-form-urlencoded`; pointers are names behind a slash.
+    Form,
+    /// JSON if it begins as an object or a list does, else a form.
+    Auto,
 }
 
 /// What the gateway wants to hear when a delivery was stored.
@@ -136,17 +172,88 @@ impl Gateway {
     /// What a delivery holds, read as the endpoint says. Never empty: what cannot be read is an
     /// [`Item::Unreadable`] with the reason.
     pub fn parse(&self, body: &VerifiedBody, reading: &Reading) -> Vec<Item> {
-        mapping::read(&self.mapping, self.event.as_ref(), body.bytes(), reading.numbers)
+        let format = match self.format {
+            Format::Json if self.methods.contains(&Method::GET) => Format::Auto,
+            format => format,
+        };
+        mapping::read(&self.mapping, self.event.as_ref(), format, body.bytes(), reading)
     }
 
-    /// The body that this gateway would send for `sample`; `None` when its file has no `sample`.
-    pub fn sample_body(&self, sample: &Sample<'_>) -> Option<String> {
-        self.sample.as_deref().map(|template| sample.fill(template.trim()))
+    /// What this gateway would send for `sample`, unsigned; `None` when its file has no `sample`.
+    pub fn sample_delivery(&self, sample: &Sample<'_>) -> Option<SampleDelivery> {
+        self.delivery(sample.fill(self.sample.as_ref()?))
+    }
+
+    /// What it would send for one part of a long text; `None` when its file has no `sample_part`, because it sends long
+    /// texts whole.
+    pub fn sample_part(&self, sample: &Sample<'_>, part: &SamplePart<'_>) -> Option<SampleDelivery> {
+        self.delivery(sample.fill_part(self.sample_part.as_ref()?, part))
+    }
+
+    /// What it would report about a reply that `sample` stands for: from our number to somebody's. `None` when its file
+    /// has no `sample_event`, or no word for this state.
+    pub fn sample_event(&self, sample: &Sample<'_>, report: &SampleReport<'_>) -> Option<SampleDelivery> {
+        let word = self.event.as_ref()?.word_for(report.state)?;
+        self.delivery(sample.fill_event(self.sample_event.as_ref()?, report, word))
+    }
+
+    /// JSON as this gateway sends it.
+    fn delivery(&self, json: String) -> Option<SampleDelivery> {
+        let method = self.methods.first().cloned().unwrap_or(Method::POST);
+        Some(if method == Method::GET {
+            SampleDelivery {
+                method,
+                query: form::of_json(&json)?,
+                content_type: None,
+                body: Vec::new(),
+            }
+        } else if self.format == Format::Form {
+            SampleDelivery {
+                method,
+                query: String::new(),
+                content_type: Some("application/x-www-form-urlencoded"),
+                body: form::of_json(&json)?.into_bytes(),
+            }
+        } else {
+            SampleDelivery {
+                method,
+                query: String::new(),
+                content_type: Some("application/json"),
+                body: json.into_bytes(),
+            }
+        })
     }
 }
 
 const fn unauthorized() -> StatusCode {
     StatusCode::UNAUTHORIZED
+}
+
+fn post() -> Vec<Method> {
+    vec![Method::POST]
+}
+
+fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Method>, D::Error> {
+    let mut methods = Vec::new();
+    for name in Vec::<String>::deserialize(deserializer)? {
+        let method = match name.as_str() {
+            "POST" => Method::POST,
+            "GET" => Method::GET,
+            _ => {
+                return Err(D::Error::custom(format_args!(
+                    "\"{name}\" is neither \"POST\" nor \"GET\""
+                )));
+            }
+        };
+        if methods.contains(&method) {
+            return Err(D::Error::custom(format_args!("{name} is there twice")));
+        }
+        methods.push(method);
+    }
+    if methods.is_empty() {
+        return Err(D::Error::custom("`methods` needs one: \"POST\", \"GET\" or both"));
+    }
+    Ok(methods)
 }
 
 fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StatusCode, D::Error> {

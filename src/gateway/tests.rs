@@ -1,17 +1,33 @@
 //! The built-in files against what the gateways document, and every kind of body that may come instead.
 
 use bytes::Bytes;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 use secrecy::SecretString;
+use uuid::Uuid;
 
-use super::{Gateway, Reading, Sample, builtin, builtin_names};
+use super::{Gateway, Reading, Sample, SampleDelivery, builtin, builtin_names};
 use crate::message::{GatewayEvent, InboundMessage, Item};
 use crate::phone::NumberFormat;
 use crate::signature::{self, Keys, Received, SecretSpec, VerifiedBody};
 
 const SAMPLE: &str = include_str!("../../gateways/mobile-api-connect.sample.json");
+
+const ID: Uuid = Uuid::from_u128(0x0190_a7c4_7b1e_7000_8000_0000_0000_0001);
+
+/// What a gateway has to say: the body, or for GET the query.
+fn payload(sent: &SampleDelivery) -> &[u8] {
+    if sent.method == http::Method::GET {
+        sent.query.as_bytes()
+    } else {
+        &sent.body
+    }
+}
+
+fn at(time: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(time).unwrap().to_utc()
+}
 
 fn mobile_api_connect() -> Gateway {
     Gateway::from_toml(builtin("mobile-api-connect").unwrap()).unwrap()
@@ -98,9 +114,11 @@ fn every_built_in_file_reads_and_bears_its_name() {
             to: "+14155550199",
             text: "{to} \"\n😀",
             sent_at,
+            now: sent_at,
+            id: ID,
         };
-        let body = gateway.sample_body(&sample).unwrap();
-        let items = gateway.parse(&verified(body.as_bytes()), &Reading::with(gateway.numbers));
+        let sent = gateway.sample_delivery(&sample).unwrap();
+        let items = gateway.parse(&verified(payload(&sent)), &Reading::with(gateway.numbers));
         let [Item::Message(message)] = items.as_slice() else {
             panic!("{name}: {items:?}")
         };
@@ -118,10 +136,15 @@ fn what_we_send_as_a_sample_is_the_documented_body() {
         from: "+919876543210",
         to: "911234500000",
         text: "balance",
-        sent_at: DateTime::parse_from_rfc3339("2026-06-12T14:32:00Z").unwrap().to_utc(),
+        sent_at: at("2026-06-12T14:32:00Z"),
+        now: at("2026-06-12T14:32:00Z"),
+        id: ID,
     };
     let forward_all = SAMPLE.replace(",\"matchedRuleId\":\"rule_sample\"", "");
-    assert_eq!(mobile_api_connect().sample_body(&sample).unwrap(), forward_all);
+    let sent = mobile_api_connect().sample_delivery(&sample).unwrap();
+    assert_eq!(sent.method, http::Method::POST);
+    assert_eq!(sent.content_type, Some("application/json"));
+    assert_eq!(String::from_utf8(sent.body).unwrap(), forward_all);
 }
 
 #[test]
@@ -476,11 +499,13 @@ fn a_gateway_of_another_shape_is_only_another_file() {
     assert_eq!(gateway.missing_signature_status, 503);
     assert!(
         gateway
-            .sample_body(&Sample {
+            .sample_delivery(&Sample {
                 from: "",
                 to: "",
                 text: "",
-                sent_at: DateTime::UNIX_EPOCH
+                sent_at: DateTime::UNIX_EPOCH,
+                now: DateTime::UNIX_EPOCH,
+                id: ID,
             })
             .is_none()
     );

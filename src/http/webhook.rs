@@ -96,7 +96,7 @@ async fn receive(state: Arc<WebhookState>, limits: Limits, request: Request) -> 
     line.endpoint = Some(Arc::clone(&inlet.name));
     let mut failed = None;
     let mut answer = answer(&state, inlet, limits, request, &mut line, &mut failed).await;
-    if never_4xx(&endpoint.gateway) && answer.response.status().is_client_error() {
+    if endpoint.gateway.never_4xx && answer.response.status().is_client_error() {
         answer.response = spared(&answer.response);
     }
     let response = line.answered(answer);
@@ -118,7 +118,7 @@ async fn answer(
     let Some(endpoint) = state.config.endpoints.get(inlet.place) else {
         return Answer::new(Outcome::NotFound, bare(StatusCode::NOT_FOUND));
     };
-    if !methods(&endpoint.gateway).contains(request.method()) {
+    if !endpoint.gateway.methods.contains(request.method()) {
         return Answer::new(Outcome::MethodNotAllowed, method_not_allowed(&endpoint.gateway));
     }
     if request.extensions().get::<Overload>().is_some() {
@@ -142,7 +142,7 @@ async fn answer(
         body: &body,
         at: Utc::now().timestamp_millis(),
     };
-    line.bytes = received.payload().len();
+    line.bytes = body.len() + head.uri.query().filter(|_| body.is_empty()).map_or(0, str::len);
     let verified = match verify(endpoint, &received) {
         Ok(verified) => verified,
         Err(unproven) => {
@@ -156,7 +156,10 @@ async fn answer(
             if endpoint.mode == Mode::Enforce || (is_self_test && endpoint.keys.is_some()) {
                 return refused(endpoint, unproven);
             }
-            VerifiedBody::observed(received.payload(), Observe::by_the_operator())
+            VerifiedBody::observed(
+                endpoint.gateway.signature.payload(&received),
+                Observe::by_the_operator(),
+            )
         }
     };
     match verified.proof() {
@@ -186,11 +189,12 @@ async fn store(state: &WebhookState, endpoint: &Endpoint, delivery: Delivery) ->
 }
 
 fn verify(endpoint: &Endpoint, received: &Received<'_>) -> Result<VerifiedBody, Unproven> {
+    let scheme = &endpoint.gateway.signature;
     match (&endpoint.keys, endpoint.mode) {
-        (Some(keys), _) => signature::verify(&endpoint.gateway.signature, keys, received).map_err(Unproven::Refused),
+        (Some(keys), _) => signature::verify(scheme, keys, received).map_err(Unproven::Refused),
         (None, Mode::Observe { .. }) => Err(Unproven::NoSecret),
         (None, Mode::Enforce) => Ok(VerifiedBody::unsigned(
-            received.payload(),
+            scheme.payload(received),
             AllowUnsigned::by_the_operator(),
         )),
     }
@@ -279,16 +283,6 @@ fn refused(endpoint: &Endpoint, unproven: Unproven) -> Answer {
     Answer::new(Outcome::Refused, bare(status))
 }
 
-/// The methods that the gateway may call with.
-const fn methods(_gateway: &Gateway) -> &'static [Method] {
-    &[Method::POST]
-}
-
-/// Whether the gateway drops a message for ever on any 4xx, so that it must not get one.
-const fn never_4xx(_gateway: &Gateway) -> bool {
-    false
-}
-
 /// What takes the place of a 4xx: the same connection, and to be tried again.
 fn spared(refusal: &Response) -> Response {
     let mut response = unavailable("").response;
@@ -315,11 +309,8 @@ fn unavailable(reason: &'static str) -> Answer {
 }
 
 fn method_not_allowed(gateway: &Gateway) -> Response {
-    let allowed = methods(gateway)
-        .iter()
-        .map(Method::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let names: Vec<_> = gateway.methods.iter().map(Method::as_str).collect();
+    let allowed = names.join(", ");
     let allowed = HeaderValue::from_str(&allowed).unwrap_or(HeaderValue::from_static("POST"));
     with(StatusCode::METHOD_NOT_ALLOWED, ALLOW, allowed)
 }

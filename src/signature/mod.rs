@@ -4,28 +4,29 @@
 //! nothing else in the crate can make one), must not read a clock, and must not say why a signature failed to anybody but
 //! the log and `smshook verify`.
 //!
-//! What the scheme decides, the same for every gateway:
-//!
-//! * The first of the scheme's headers that is present counts; none is [`Refusal::Missing`].
-//! * That header twice is [`Refusal::Duplicated`], even when one of the two is right: which one a proxy in between has
-//!   judged cannot be known.
-//! * The value is the prefix, as it is spelt, and the digest, nothing else. A list, quotes, blanks and bytes beyond ASCII
-//!   are [`Refusal::Malformed`], and so is hex in upper case: gateways document lower case, and with one spelling only,
-//!   every changed bit of a header is a refusal.
-//! * The whole digest is compared with that of every secret, in constant time and without an early exit.
+//! What holds for every scheme: the algorithm follows from the secret and never from the delivery; what is compared is
+//! compared in constant time; what a delivery must have once it may not have twice; and a time or a claim is judged only
+//! after the signature.
 
+mod algorithm;
+mod content;
 pub mod diagnosis;
+mod fixed;
+mod jwt;
 mod keys;
+mod moment;
+mod parameters;
 mod scheme;
+mod signed;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use http::{HeaderMap, Method};
 
-pub use keys::{KeyError, Keys, SecretSpec, Signer};
-pub use scheme::{Algorithm, Encoding, Scheme, SecretEncoding};
+pub use algorithm::{Algorithm, Encoding};
+pub use keys::{KeyError, Keys, SecretEncoding, SecretSpec, Signer};
+pub use scheme::Scheme;
 
 /// One request of a gateway as it was received: everything that a signature can cover.
 #[derive(Clone, Copy)]
@@ -45,8 +46,8 @@ pub struct Received<'a> {
 }
 
 impl Received<'_> {
-    /// What the delivery says: the body, or for GET the query.
-    pub fn payload(&self) -> Bytes {
+    /// What the delivery says: the body, or for GET the query. [`Scheme::payload`] leaves out a secret.
+    fn payload(&self) -> Bytes {
         if self.method == Method::GET {
             Bytes::copy_from_slice(self.query.unwrap_or_default().as_bytes())
         } else {
@@ -190,35 +191,59 @@ impl std::fmt::Debug for VerifiedBody {
         f.debug_struct("VerifiedBody")
             .field("bytes", &self.bytes.len())
             .field("proof", &self.proof)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
 /// Why a delivery was refused. For our log and our metrics; the answer to the sender never says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
-    /// None of the scheme's headers is there.
-    #[error("no signature header")]
+    /// Nothing that the scheme looks for is there.
+    #[error("no signature")]
     Missing,
-    /// The signature header is there more than once.
+    /// What must be there once is there twice.
     #[error("more than one signature header")]
     Duplicated,
-    /// The header is not the prefix and a digest in the scheme's encoding.
+    /// The value is not written as the gateway writes it.
     #[error("the signature header is not written as the gateway writes it")]
     Malformed,
-    /// A digest, but not of the scheme's algorithm.
+    /// A digest, but not of the algorithm that any of the secrets is for.
     #[error("the signature has the wrong length")]
     WrongLength,
-    /// The scheme signs a timestamp, and its header is not there.
+    /// A JWT of another algorithm than the secret is for, be it none.
+    #[error("the token names another algorithm than the secret is for")]
+    Algorithm,
+    /// Another header that is signed is not there, or twice.
+    #[error("a header that the signature covers is missing")]
+    PartMissing,
+    /// The scheme signs a timestamp, and it is not there.
     #[error("no timestamp header")]
     TimestampMissing,
-    /// The timestamp header is there twice or is not a Unix time of 10 or 13 digits.
+    /// The timestamp is there twice or is not a Unix time of 10 or 13 digits.
     #[error("the timestamp header is not a Unix time")]
     TimestampMalformed,
+    /// Signed by the gateway, and too long ago or too far ahead by our clock.
+    #[error("the signature is genuine, but its time is outside the tolerance")]
+    TimestampOutside,
+    /// A genuine token that is past its end, not begun, or has no end.
+    #[error("the token is genuine, but has expired or has not begun")]
+    Expired,
+    /// A genuine token of another issuer.
+    #[error("the token is genuine, but of another issuer")]
+    Issuer,
+    /// A genuine token for another URL.
+    #[error("the token is genuine, but for another URL")]
+    Audience,
+    /// Genuine, and made for another body.
+    #[error("the signature is genuine, but for another body")]
+    BodyHash,
+    /// Genuine, and made for another URL.
+    #[error("the signature is genuine, but for another URL")]
+    UrlHash,
     /// The signature does not cover the payload, and what it must not be used for twice came before with another payload.
     #[error("the nonce was used before")]
     Replayed,
-    /// Well-formed, and made with none of our secrets over these bytes.
+    /// Well-formed, and made with none of our secrets over this delivery.
     #[error("the signature does not match")]
     Mismatch,
 }
@@ -231,8 +256,16 @@ impl Refusal {
             Self::Duplicated => "duplicated",
             Self::Malformed => "malformed",
             Self::WrongLength => "wrong_length",
+            Self::Algorithm => "algorithm",
+            Self::PartMissing => "part_missing",
             Self::TimestampMissing => "timestamp_missing",
             Self::TimestampMalformed => "timestamp_malformed",
+            Self::TimestampOutside => "timestamp_outside",
+            Self::Expired => "expired",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::BodyHash => "body_hash",
+            Self::UrlHash => "url_hash",
             Self::Replayed => "replayed",
             Self::Mismatch => "mismatch",
         }
@@ -248,39 +281,15 @@ impl Refusal {
 ///
 /// A header that is not a digest is refused before anything is hashed; its shape is no secret.
 pub fn verify(scheme: &Scheme, keys: &Keys, received: &Received<'_>) -> Result<VerifiedBody, Refusal> {
-    let presented = scheme.presented(received.headers)?;
-    let timestamp = scheme.timestamp(received.headers)?;
-    let mut matched = Choice::from(0);
-    let mut secret = 0_u32;
-    for (place, key) in (0_u32..).zip(keys.iter()) {
-        let hit = scheme.digest(key, timestamp, received.body).ct_eq(&presented);
-        secret.conditional_assign(&place, hit);
-        matched |= hit;
-    }
-    if bool::from(matched) {
-        Ok(VerifiedBody {
-            bytes: received.payload(),
-            proof: Proof::Secret(secret),
-            nonce: None,
-        })
-    } else {
-        Err(Refusal::Mismatch)
-    }
+    let (secret, nonce) = scheme.verify(keys, received)?;
+    Ok(VerifiedBody {
+        bytes: scheme.payload(received),
+        proof: Proof::Secret(secret),
+        nonce,
+    })
 }
 
 /// Signs a request as the gateway would: adds its headers and parameters.
 pub fn sign(scheme: &Scheme, signer: &Signer, outgoing: &mut Outgoing) {
-    let timestamp = (outgoing.at / 1000).to_string();
-    let digest = scheme.digest(signer.key(), timestamp.as_bytes(), &outgoing.body);
-    put(&mut outgoing.headers, scheme.header(), &scheme.spell(digest));
-    if let Some(name) = scheme.timestamp_header() {
-        put(&mut outgoing.headers, name, &timestamp);
-    }
-}
-
-/// A scheme's prefix is checked when it is read, so every value it spells is one that a header can hold.
-fn put(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name.clone(), value);
-    }
+    scheme.sign(signer.key(), outgoing);
 }

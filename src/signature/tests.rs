@@ -256,7 +256,7 @@ fn a_missing_header_and_one_that_is_there_twice_are_refused() {
     let scheme = plain();
     let keys = keys(&scheme, &[GITHUB_SECRET]);
     let right = GITHUB_SIGNATURE.as_bytes();
-    let cases: [(Values<'_>, Result<Proof, Refusal>); 7] = [
+    let cases: [(Values<'_>, Result<Proof, Refusal>); 9] = [
         (&[], Err(Refusal::Missing)),
         (&[("X-Hub-Signature-256", right)], Err(Refusal::Missing)),
         (&[("x-SIGNATURE", right)], Ok(Proof::Secret(0))),
@@ -269,9 +269,22 @@ fn a_missing_header_and_one_that_is_there_twice_are_refused() {
             &[("X-Old-Signature", b"old"), ("X-Signature", right)],
             Ok(Proof::Secret(0)),
         ),
+        // Each is a candidate: a gateway may sign twice, with two secrets of which we have one.
         (
             &[("X-Old-Signature", right), ("X-Signature", b"old")],
+            Ok(Proof::Secret(0)),
+        ),
+        (
+            &[("X-Old-Signature", b"older"), ("X-Signature", b"old")],
             Err(Refusal::Malformed),
+        ),
+        (
+            &[
+                ("X-Old-Signature", right),
+                ("X-Signature", right),
+                ("X-Old-Signature", right),
+            ],
+            Err(Refusal::Duplicated),
         ),
     ];
     for (values, expected) in cases {
@@ -336,7 +349,7 @@ fn a_signed_timestamp_is_a_whole_unix_time_and_nothing_slides_across() {
 #[test]
 fn a_whsec_secret_is_decoded_when_the_scheme_says_so() {
     let text = "prefix = \"v1,\"\nencoding = \"base64\"\nsecret_encoding = \"whsec\"\n\
-                content = \"msg_p5jXN8AQM9LWM0D4loKWxJek.{timestamp}.{body}\"\ntimestamp_header = \"webhook-timestamp\"";
+                content = \"msg_p5jXN8AQM9LWM0D4loKWxJek.{timestamp}.{body}\"\ntimestamp_header = \"webhook-timestamp\"\ntolerance_seconds = 0";
     let scheme = scheme(text);
     let headers = headers(&[
         ("webhook-timestamp", b"1614265330"),
@@ -381,8 +394,19 @@ fn a_table_that_makes_no_scheme_is_an_error() {
         ("headers = [\"X Signature\"]", "not a header name"),
         ("headers = [\"X\"]\nprefix = \"a\\nb\"", "`prefix`"),
         ("headers = [\"X\"]\ncontent = \"{timestamp}\"", "{body}"),
-        ("headers = [\"X\"]\ncontent = \"{body}{body}\"", "{body}"),
-        ("headers = [\"X\"]\ncontent = \"{body}{url}\"", "{body}"),
+        ("headers = [\"X\"]\ncontent = \"{url}\"", "{body}"),
+        ("headers = [\"X\"]\ncontent = \"{body}{body}\"", "twice"),
+        ("headers = [\"X\"]\ncontent = \"{body}{uri}\"", "{body}"),
+        ("headers = [\"X\"]\nissuer = \"me\"", "no meaning"),
+        (
+            "headers = [\"X\"]\nnonce_header = \"N\"\ncontent = \"{url}\"",
+            "covers nothing",
+        ),
+        ("headers = [\"X\"]\nparam = \"sig\"", "two places"),
+        ("headers = [\"X\"]\nseparator = \", \"", "one character"),
+        ("headers = [\"X\"]\ntolerance_seconds = 300", "timestamp"),
+        ("headers = [\"X\"]\nkind = \"jwt\"", "no meaning"),
+        ("headers = [\"X\"]\nkind = \"static\"", "no meaning"),
         ("headers = [\"X\"]\ncontent = \"{body\"", "{body}"),
         ("headers = [\"X\"]\ncontent = \"{body}{timestamp}\"", "timestamp_header"),
         ("headers = [\"X\"]\ntimestamp_header = \"T\"", "timestamp_header"),
@@ -402,7 +426,7 @@ fn unsigned_and_stored_bodies_say_so_and_show_no_bytes() {
     assert_eq!((unsigned.proof(), unsigned.bytes()), (Proof::Unsigned, &body));
     let stored = VerifiedBody::verified_when_stored(body.clone());
     assert_eq!(stored.proof(), Proof::Stored);
-    assert_eq!(format!("{stored:?}"), "VerifiedBody { bytes: 5, proof: Stored }");
+    assert_eq!(format!("{stored:?}"), "VerifiedBody { bytes: 5, proof: Stored, .. }");
     assert_eq!(stored.into_bytes(), body);
 }
 

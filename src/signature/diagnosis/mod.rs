@@ -14,8 +14,12 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq as _;
 
+use super::content::Material;
 use super::keys::Key;
-use super::scheme::{SecretEncoding, is_unix_time};
+use super::keys::SecretEncoding;
+use super::moment::Unit;
+use super::scheme::Kind;
+use super::signed::Signed;
 use super::{Keys, Proof, Received, Refusal, Scheme, VerifiedBody};
 
 /// One thing that the diagnosis found. `Display` is a sentence for the operator.
@@ -225,7 +229,7 @@ pub fn diagnose(case: &Case<'_>) -> Vec<Finding> {
         Err(refusal) => refusal,
     };
     let candidates = candidates(scheme, headers);
-    let mut findings = about_the_header(scheme, headers, &candidates);
+    let mut findings = about_the_header(scheme, &received, &candidates);
     if matches!(refusal, Refusal::TimestampMissing | Refusal::TimestampMalformed) {
         findings.push(Finding::Timestamp(refusal));
     }
@@ -233,7 +237,7 @@ pub fn diagnose(case: &Case<'_>) -> Vec<Finding> {
         findings.push(Finding::EmptyBody);
     }
     if !candidates.is_empty() {
-        let explained = explain(scheme, keys, headers, body, &candidates);
+        let explained = explain(scheme, keys, &received, body, &candidates);
         findings.push(explained.unwrap_or(Finding::Unexplained));
     }
     findings
@@ -245,6 +249,49 @@ fn label(keys: &Keys, verified: &VerifiedBody) -> String {
         Proof::Unsigned | Proof::Stored | Proof::Observed => None,
     };
     label.unwrap_or_default().to_owned()
+}
+
+fn signed(scheme: &Scheme) -> Option<&Signed> {
+    match &scheme.0 {
+        Kind::Signed(signed) => Some(signed),
+        Kind::Jwt(_) | Kind::Fixed(_) => None,
+    }
+}
+
+fn prefix(scheme: &Scheme) -> &str {
+    signed(scheme).map_or("", |signed| &signed.prefix)
+}
+
+fn presented(scheme: &Scheme, received: &Received<'_>) -> Result<(), Refusal> {
+    match signed(scheme) {
+        Some(signed) => {
+            let length = signed.algorithm.signature_bytes();
+            let fits = signed
+                .presented(received)?
+                .iter()
+                .any(|digest| digest.bytes().len() == length);
+            if fits { Ok(()) } else { Err(Refusal::WrongLength) }
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_unix_time(text: &[u8]) -> bool {
+    Unit::Auto.read(text).is_ok()
+}
+
+/// What the scheme would have had signed with this body.
+fn as_configured(scheme: &Scheme, received: &Received<'_>, body: &[u8]) -> Option<Vec<u8>> {
+    let signed = signed(scheme)?;
+    let body = bytes::Bytes::copy_from_slice(body);
+    let received = Received {
+        body: &body,
+        ..*received
+    };
+    let time = signed.timestamp(&received).ok()?.unwrap_or_default();
+    let material = Material::gather(&signed.content, &received, time, None, None).ok()?;
+    let bytes = signed.content.pieces(&material).flatten().copied().collect();
+    Some(bytes)
 }
 
 /// A header's value that may be the signature.
@@ -259,7 +306,7 @@ fn candidates<'a>(scheme: &Scheme, headers: &'a HeaderMap) -> Vec<Candidate<'a>>
     let is_named = |name: &HeaderName| scheme.headers().any(|known| known == name);
     let all = headers.iter().map(|(header, value)| Candidate {
         header,
-        digest: read_leniently(value.as_bytes(), scheme.prefix()),
+        digest: read_leniently(value.as_bytes(), prefix(scheme)),
     });
     let (named, others): (Vec<_>, Vec<_>) = all.partition(|candidate| is_named(candidate.header));
     if named.is_empty() {
@@ -294,7 +341,8 @@ fn from_any_base64(text: &str) -> Option<Vec<u8>> {
         .find_map(|alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(text).ok())
 }
 
-fn about_the_header(scheme: &Scheme, headers: &HeaderMap, candidates: &[Candidate<'_>]) -> Vec<Finding> {
+fn about_the_header(scheme: &Scheme, received: &Received<'_>, candidates: &[Candidate<'_>]) -> Vec<Finding> {
+    let headers = received.headers;
     let Some(header) = scheme.headers().find(|name| headers.contains_key(*name)) else {
         let expected = scheme
             .headers()
@@ -315,10 +363,10 @@ fn about_the_header(scheme: &Scheme, headers: &HeaderMap, candidates: &[Candidat
             count,
         }];
     }
-    let shape = match scheme.presented(headers) {
+    let shape = match presented(scheme, received) {
         Err(Refusal::WrongLength) => Some(shape(scheme, headers.get(header)).unwrap_or(Shape::Length)),
         Err(_) => Some(shape(scheme, headers.get(header)).unwrap_or(Shape::OtherEncoding)),
-        Ok(_) => None,
+        Ok(()) => None,
     };
     shape
         .map(|shape| Finding::Malformed {
@@ -339,12 +387,12 @@ fn shape(scheme: &Scheme, value: Option<&http::HeaderValue>) -> Option<Shape> {
         (has(b','), Shape::Joined),
         (has(b'"') || has(b'\''), Shape::Quoted),
         (has(b' ') || has(b'\t'), Shape::Blank),
-        (!text.starts_with(scheme.prefix().as_bytes()), Shape::Prefix),
+        (!text.starts_with(prefix(scheme).as_bytes()), Shape::Prefix),
     ];
     if let Some((_, shape)) = found.into_iter().find(|(is_so, _)| *is_so) {
         return Some(shape);
     }
-    let digest = text.strip_prefix(scheme.prefix().as_bytes())?;
+    let digest = text.strip_prefix(prefix(scheme).as_bytes())?;
     let all_hex = digest.iter().all(u8::is_ascii_hexdigit);
     match digest.len() {
         0 => Some(Shape::Empty),
@@ -358,11 +406,11 @@ fn shape(scheme: &Scheme, value: Option<&http::HeaderValue>) -> Option<Shape> {
 fn explain(
     scheme: &Scheme,
     keys: &Keys,
-    headers: &HeaderMap,
+    received: &Received<'_>,
     body: &[u8],
     candidates: &[Candidate<'_>],
 ) -> Option<Finding> {
-    let bodies = bodies(scheme, headers, body);
+    let bodies = bodies(scheme, received, body);
     let mut found: Vec<(String, Vec<Change>)> = Vec::new();
     for key in keys.iter() {
         for (secret_change, secret) in secrets(scheme, key) {
@@ -451,8 +499,9 @@ fn secrets(scheme: &Scheme, key: &Key) -> Vec<(Vec<Change>, Vec<u8>)> {
 }
 
 /// The bytes that the gateway could have signed.
-fn bodies(scheme: &Scheme, headers: &HeaderMap, body: &[u8]) -> Vec<(Vec<Change>, Vec<u8>)> {
-    let timestamps: Vec<&[u8]> = headers
+fn bodies(scheme: &Scheme, received: &Received<'_>, body: &[u8]) -> Vec<(Vec<Change>, Vec<u8>)> {
+    let timestamps: Vec<&[u8]> = received
+        .headers
         .values()
         .map(http::HeaderValue::as_bytes)
         .filter(|v| is_unix_time(v))
@@ -460,9 +509,7 @@ fn bodies(scheme: &Scheme, headers: &HeaderMap, body: &[u8]) -> Vec<(Vec<Change>
     let mut all = Vec::new();
     for (change, body) in body_variants(body) {
         let changes = |content: Option<Change>| change.iter().copied().chain(content).collect::<Vec<_>>();
-        if let Ok(timestamp) = scheme.timestamp(headers) {
-            all.push((changes(None), scheme.signed_bytes(timestamp, &body)));
-        }
+        all.extend(as_configured(scheme, received, &body).map(|bytes| (changes(None), bytes)));
         all.push((changes(Some(Change::ContentBody)), body.clone()));
         for timestamp in &timestamps {
             all.push((
