@@ -82,8 +82,6 @@ impl Failed {
 const LARGEST: usize = 64 * 1024;
 /// Bytes hashed for one failure at most: a tenth of a second of one core.
 const BUDGET: u64 = 16 * 1024 * 1024;
-/// Secrets tried that are not the endpoint's own.
-const MOST_OTHERS: usize = 16;
 
 /// Looks into failures.
 pub(super) struct Failures {
@@ -134,8 +132,8 @@ impl Failures {
     fn cause(&self, failed: &Failed) -> Option<String> {
         let endpoint = self.config.endpoints.get(failed.place)?;
         let keys = endpoint.keys.as_ref()?;
-        let others = others(&self.config, endpoint);
-        let others: Vec<(&str, &Keys)> = others.iter().map(|(label, keys)| (label.as_str(), *keys)).collect();
+        let others = other_secrets(&self.config, endpoint);
+        let others: Vec<(&str, &Keys)> = others.iter().map(|(owner, keys)| (owner.as_str(), *keys)).collect();
         let findings = diagnosis::diagnose(&Case {
             scheme: &endpoint.gateway.signature,
             keys,
@@ -165,14 +163,18 @@ impl Failures {
 
 /// The secrets that a delivery to `endpoint` may have been signed with by mistake: its retired ones, and those of the other
 /// endpoints, each with what to call it.
-pub(crate) fn others<'a>(config: &'a Config, endpoint: &'a Endpoint) -> Vec<(String, &'a Keys)> {
-    let retired = endpoint.retired.iter().map(|keys| ("retired".to_owned(), keys));
+pub fn other_secrets<'a>(config: &'a Config, endpoint: &'a Endpoint) -> Vec<(String, &'a Keys)> {
+    let retired = endpoint
+        .retired
+        .iter()
+        .map(|keys| ("the retired secret".to_owned(), keys));
     let elsewhere = config.endpoints.iter().filter(|other| other.name != endpoint.name);
     let elsewhere = elsewhere.flat_map(|other| {
-        let keys = other.keys.iter().chain(&other.retired);
-        keys.map(|keys| (format!("of the endpoint {}", other.name), keys))
+        let (keys, retired) = (other.keys.iter(), other.retired.iter());
+        let keys = keys.map(|keys| (format!("the secret of the endpoint {}", other.name), keys));
+        keys.chain(retired.map(|keys| (format!("the retired secret of the endpoint {}", other.name), keys)))
     });
-    retired.chain(elsewhere).take(MOST_OTHERS).collect()
+    retired.chain(elsewhere).collect()
 }
 
 /// So many at once, and then one per second.

@@ -367,7 +367,11 @@ mod tests {
             ),
             ("{\"a\":\"x/y\"}", "{\"a\":\"x\\/y\"}", Change::BodySlashes),
             ("{\"a\":\"x\\/y\"}", "{\"a\":\"x/y\"}", Change::BodySlashesEscaped),
-            ("{\"a\":\"\\u00e9\\ud83d\\ude00\"}", "{\"a\":\"é😀\"}", Change::BodyEscaped),
+            (
+                "{\"a\":\"\\u00e9\\ud83d\\ude00\"}",
+                "{\"a\":\"é😀\"}",
+                Change::BodyEscaped,
+            ),
             ("{\"a\":\"\\u00E9\"}", "{\"a\":\"é\"}", Change::BodyEscaped),
             ("{\"a\":\"\\u003cb\\u003e\"}", "{\"a\":\"<b>\"}", Change::BodyEscaped),
             (
@@ -399,7 +403,17 @@ mod tests {
 
     #[test]
     fn nothing_that_comes_makes_a_guess_panic() {
-        for came in [&b"\\u"[..], b"{\"", b"\\ud83d", b"%", b"a=%e", b"\xff", b"\"\\", "\\é\\u00e".as_bytes(), b"[1,"] {
+        for came in [
+            &b"\\u"[..],
+            b"{\"",
+            b"\\ud83d",
+            b"%",
+            b"a=%e",
+            b"\xff",
+            b"\"\\",
+            "\\é\\u00e".as_bytes(),
+            b"[1,",
+        ] {
             assert!(!guesses(came).is_empty());
         }
     }

@@ -61,12 +61,32 @@ pub enum Finding {
     /// The timestamp that the scheme signs cannot be had.
     #[error("{0}; the signature covers it")]
     Timestamp(Refusal),
-    /// Something else that the scheme signs or asks for cannot be had.
+    /// A header whose value is signed, or used once, is not there or there twice.
+    #[error("the header {header} is not there once; its value belongs to the signature")]
+    PartMissing {
+        /// Its name.
+        header: HeaderName,
+    },
+    /// Something else that the scheme asks for cannot be had.
     #[error("{0}")]
     Refused(Refusal),
+    /// The parameter with the hash of the body is that of another body.
+    #[error("the parameter `{parameter}` is the hash of another body")]
+    BodyHash {
+        /// Its name.
+        parameter: String,
+    },
     /// The signature is right, and its time is not.
     #[error("the signature is right, but its time is {} it was received, and {} is allowed", far(*.off_ms), seconds(*.tolerance_ms))]
     Clock {
+        /// How much later than its own time it was received, in milliseconds; negative where its time is yet to come.
+        off_ms: i64,
+        /// How far off it may be, in milliseconds.
+        tolerance_ms: u64,
+    },
+    /// Whatever else is wrong, its time would be too.
+    #[error("its time is {} it was received as well, and {} is allowed", far(*.off_ms), seconds(*.tolerance_ms))]
+    ClockToo {
         /// How much later than its own time it was received, in milliseconds; negative where its time is yet to come.
         off_ms: i64,
         /// How far off it may be, in milliseconds.
@@ -90,8 +110,16 @@ pub enum Finding {
     #[error("the body is compressed with gzip; the signature may cover what it was before")]
     Compressed,
     /// The body came uncompressed though the headers say otherwise.
-    #[error("the header content-encoding says {0}, and the body is not compressed: something on the way has undone it, and the signature may cover the compressed bytes")]
+    #[error(
+        "the header content-encoding says {0}, and the body is not compressed: something on the way has undone it, and the signature may cover the compressed bytes"
+    )]
     Decompressed(&'static str),
+    /// The signature itself is right.
+    #[error("apart from that the signature is right: it was made with {secret}")]
+    OtherwiseRight {
+        /// The label of the secret.
+        secret: String,
+    },
     /// Another secret that the configuration knows made it.
     #[error("the signature was made with {secret}")]
     OtherSecret {
@@ -113,7 +141,9 @@ pub enum Finding {
     #[error("{0}")]
     Fixed(FixedTrouble),
     /// The delivery says whose account it belongs to.
-    #[error("the delivery names an account in `{parameter}`: a main account and each of its subaccounts sign with secrets of their own")]
+    #[error(
+        "the delivery names an account in `{parameter}`: a main account and each of its subaccounts sign with secrets of their own"
+    )]
     Account {
         /// The parameter.
         parameter: &'static str,
@@ -129,6 +159,9 @@ pub enum Finding {
         "no known mistake explains the signature: the gateway has another secret, or the body is not as it was sent"
     )]
     Unexplained,
+    /// As [`Finding::Unexplained`], for a token: its signature covers nothing else.
+    #[error("no known mistake explains the token: the gateway has another secret")]
+    UnexplainedToken,
     /// As [`Finding::Unexplained`], where the URL is signed as well.
     #[error(
         "no known mistake explains the signature: the gateway has another secret, calls another URL, or the delivery is not as it was sent"
@@ -460,6 +493,9 @@ pub enum FixedSpelling {
     /// Percent signs.
     #[error("it is percent-encoded")]
     Percent,
+    /// A plus sign that was decoded.
+    #[error("a `+` in it came as a blank (in a query it has to be written %2B)")]
+    Plus,
     /// Letters in another case.
     #[error("its letters are in another case")]
     Case,

@@ -209,7 +209,8 @@ fn forwarded(headers: &HeaderMap, parameter: &str) -> Option<String> {
     let (_, value) = named(headers, "forwarded").into_iter().next()?;
     let pair = value.split(';').find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        name.eq_ignore_ascii_case(parameter).then(|| value.trim_matches('"').to_owned())
+        name.eq_ignore_ascii_case(parameter)
+            .then(|| value.trim_matches('"').to_owned())
     })?;
     (!pair.is_empty()).then_some(pair)
 }
@@ -247,13 +248,37 @@ mod tests {
         let named = |name: &str| format!("`public_url` with the host that the header {name} names");
         assert_eq!(explained(here, None, &[], here), Vec::<String>::new());
         for (came, called, change) in [
-            (&[][..], "https://sms.example.com/hooks/sms", "`public_url` with https".to_owned()),
-            (&[], "http://sms.example.com:80/hooks/sms", "`public_url` with the port of its scheme written out".into()),
-            (&[], "http://sms.example.com/hooks/sms/", "`public_url` with a slash at its end".into()),
-            (&[], "http://sms.example.com/sms", "`public_url` without the first part of its path".into()),
+            (
+                &[][..],
+                "https://sms.example.com/hooks/sms",
+                "`public_url` with https".to_owned(),
+            ),
+            (
+                &[],
+                "http://sms.example.com:80/hooks/sms",
+                "`public_url` with the port of its scheme written out".into(),
+            ),
+            (
+                &[],
+                "http://sms.example.com/hooks/sms/",
+                "`public_url` with a slash at its end".into(),
+            ),
+            (
+                &[],
+                "http://sms.example.com/sms",
+                "`public_url` without the first part of its path".into(),
+            ),
             (&[("host", "a.example")], "http://a.example/hooks/sms", named("host")),
-            (&[("x-forwarded-host", "a.example, b")], "http://a.example/hooks/sms", named("x-forwarded-host")),
-            (&[("forwarded", "for=1;host=\"a.example\"")], "http://a.example/hooks/sms", named("forwarded")),
+            (
+                &[("x-forwarded-host", "a.example, b")],
+                "http://a.example/hooks/sms",
+                named("x-forwarded-host"),
+            ),
+            (
+                &[("forwarded", "for=1;host=\"a.example\"")],
+                "http://a.example/hooks/sms",
+                named("forwarded"),
+            ),
             (
                 &[("x-forwarded-port", "8443")],
                 "http://sms.example.com:8443/hooks/sms",
@@ -267,16 +292,23 @@ mod tests {
             (
                 &[("x-forwarded-prefix", "/api/")],
                 "http://sms.example.com/api/hooks/sms",
-                "`public_url` with the path's prefix that the header x-forwarded-prefix names (a proxy takes it off)".into(),
+                "`public_url` with the path's prefix that the header x-forwarded-prefix names (a proxy takes it off)"
+                    .into(),
             ),
         ] {
             assert_eq!(explained(here, None, came, called), [change], "{called}");
         }
         let slash = "https://Sms.example.com:443/";
         for (called, change) in [
-            ("https://Sms.example.com:443", "`public_url` without the slash at its end"),
+            (
+                "https://Sms.example.com:443",
+                "`public_url` without the slash at its end",
+            ),
             ("https://Sms.example.com/", "`public_url` without its port"),
-            ("https://sms.example.com:443/", "`public_url` with its host in lower case"),
+            (
+                "https://sms.example.com:443/",
+                "`public_url` with its host in lower case",
+            ),
             ("http://Sms.example.com:443/", "`public_url` with http"),
         ] {
             assert_eq!(explained(slash, None, &[], called), [change], "{called}");
@@ -286,11 +318,21 @@ mod tests {
     #[test]
     fn several_things_may_be_wrong_at_once_and_a_query_too() {
         let came = [("host", "sms.example.com"), ("x-original-uri", "/in/sms?b=1&a=2")];
-        let found = explained("http://127.0.0.1:8080/hooks/sms", None, &came, "https://sms.example.com/in/sms");
+        let found = explained(
+            "http://127.0.0.1:8080/hooks/sms",
+            None,
+            &came,
+            "https://sms.example.com/in/sms",
+        );
         assert_eq!(found.len(), 3, "{found:?}");
         let here = "http://h/p";
         for (query, came, called, change) in [
-            (Some("b=1&a=2"), &[][..], "http://h/p", "the URL without its query (something on the way added it)"),
+            (
+                Some("b=1&a=2"),
+                &[][..],
+                "http://h/p",
+                "the URL without its query (something on the way added it)",
+            ),
             (
                 Some("b=1&a=2"),
                 &[],
