@@ -338,15 +338,16 @@ async fn report(listener: impl Future<Output = std::io::Result<()>>, what: &'sta
 
 fn warn_of_unsigned(config: &Config) {
     for endpoint in &config.endpoints {
-        match (endpoint.mode, &endpoint.keys) {
-            (Mode::Observe { runs_actions }, _) => {
-                let actions = if runs_actions { "run" } else { "do not run" };
-                tracing::warn!(endpoint = %endpoint.name, "this endpoint only observes (`mode = \"observe\"`): what does not verify is stored all the same, and its actions {actions}; take the key out as soon as signatures verify");
+        match endpoint.mode {
+            Mode::Observe { runs_actions } => tracing::warn!(
+                endpoint = %endpoint.name,
+                runs_actions,
+                "this endpoint ONLY OBSERVES signatures (`mode = \"observe\"`): anybody who finds its URL can write messages; set `mode = \"enforce\"` as soon as signatures verify"
+            ),
+            Mode::Enforce if endpoint.keys.is_none() => {
+                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages")
             }
-            (Mode::Enforce, None) => {
-                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages");
-            }
-            (Mode::Enforce, Some(_)) => {}
+            Mode::Enforce => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::failure::Failure;
 use super::{endpoint, output};
-use crate::config::{self, Config, Endpoint, Loaded, Source};
+use crate::config::{self, Config, Endpoint, Loaded, Mode, Source};
 
 /// Problems and warnings go to standard error, the summary to standard output.
 pub(super) fn run(config: Option<&Path>) -> Result<(), Failure> {
@@ -40,21 +40,29 @@ pub(super) fn first_line(path: Option<&Path>, loaded: &Loaded) -> String {
 
 fn describe(config: &Config, endpoint: &Endpoint) -> String {
     let sources: Vec<String> = endpoint.secret_sources.iter().map(ToString::to_string).collect();
-    let secrets = match &endpoint.keys {
-        Some(_) => format!("secret from {}", sources.join(" and ")),
-        None => "unsigned deliveries allowed".to_owned(),
+    let secrets = match (&endpoint.keys, endpoint.mode) {
+        (Some(_), _) => format!("secret from {}", sources.join(" and ")),
+        (None, Mode::Enforce) => "unsigned deliveries allowed".to_owned(),
+        (None, Mode::Observe { .. }) => "no secret yet".to_owned(),
+    };
+    let mode = match endpoint.mode {
+        Mode::Enforce => "",
+        Mode::Observe { runs_actions: false } => ", ONLY OBSERVES: what does not verify is stored",
+        Mode::Observe { runs_actions: true } => ", ONLY OBSERVES: what does not verify is stored and runs its actions",
     };
     let replies = if endpoint.reply.is_some() {
         "can reply"
     } else {
         "cannot reply"
     };
+    let url = if endpoint.url.is_empty() {
+        super::endpoint::base_url(config) + &endpoint.path
+    } else {
+        endpoint.url.clone()
+    };
     format!(
-        "endpoint `{}`: {} at {}{}, {secrets}, {replies}",
-        endpoint.name,
-        endpoint.gateway.title,
-        super::endpoint::base_url(config),
-        endpoint.path
+        "endpoint `{}`: {} at {url}, {secrets}, {replies}{mode}",
+        endpoint.name, endpoint.gateway.title
     )
 }
 

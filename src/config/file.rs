@@ -84,12 +84,24 @@ pub(super) struct Endpoint {
     pub(super) name: String,
     pub(super) path: String,
     pub(super) gateway: String,
+    pub(super) public_url: Option<String>,
     #[serde(default)]
-    pub(super) secrets: Vec<Secret>,
+    pub(super) secrets: Vec<SigningSecret>,
+    #[serde(default)]
+    pub(super) retired_secrets: Vec<SigningSecret>,
     pub(super) secret_encoding: Option<String>,
+    pub(super) tolerance: Option<Quantity>,
+    pub(super) nonce_memory: Option<Quantity>,
+    pub(super) mode: Option<Mode>,
+    #[serde(default)]
+    pub(super) observe_runs_actions: bool,
+    pub(super) keep_refused: Option<KeepRefused>,
     #[serde(default)]
     pub(super) allow_unsigned: bool,
     pub(super) numbers: Option<String>,
+    #[serde(default)]
+    pub(super) recipients: BTreeMap<String, String>,
+    pub(super) reassembly_wait: Option<Quantity>,
     pub(super) reply: Option<EndpointReply>,
     #[serde(default)]
     pub(super) skip_reply_if_gateway_rule_matched: bool,
@@ -98,11 +110,27 @@ pub(super) struct Endpoint {
     pub(super) consent: Consent,
 }
 
-/// How an endpoint replies: the gateway's file has the request, this has the account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    Enforce,
+    Observe,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct KeepRefused {
+    pub(super) count: Option<u32>,
+    pub(super) bytes: Option<Quantity>,
+    pub(super) age: Option<Quantity>,
+}
+
+/// How an endpoint replies: the gateway's file has the request, this has the account. The keys that every gateway has; the
+/// settings that one names stand beside them and are read one by one.
+#[derive(Debug, Deserialize)]
 pub(super) struct EndpointReply {
     pub(super) token: Option<Secret>,
+    pub(super) password: Option<Secret>,
     pub(super) base_url: Option<String>,
     #[serde(default)]
     pub(super) allow_private: Vec<String>,
@@ -434,6 +462,54 @@ impl<'de> Deserialize<'de> for Secret {
                 SecretTable::deserialize(MapAccessDeserializer::new(map))?
                     .secret()
                     .ok_or_else(|| A::Error::custom(ONE_SOURCE))
+            }
+        }
+        deserializer.deserialize_any(TextOrTable)
+    }
+}
+
+/// A secret that deliveries are signed with: as any other, and what it is for where the gateway's file does not say so.
+#[derive(Clone, Debug)]
+pub(super) struct SigningSecret {
+    pub(super) secret: Secret,
+    pub(super) algorithm: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SigningSecretTable {
+    env: Option<String>,
+    file: Option<PathBuf>,
+    generated: Option<String>,
+    algorithm: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for SigningSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrTable;
+        impl<'de> Visitor<'de> for TextOrTable {
+            type Value = SigningSecret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret such as { env = \"NAME\" } or { file = \"PATH\" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<SigningSecret, E> {
+                Ok(SigningSecret {
+                    secret: Secret::Inline(SecretString::from(text)),
+                    algorithm: None,
+                })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SigningSecret, A::Error> {
+                let SigningSecretTable {
+                    env,
+                    file,
+                    generated,
+                    algorithm,
+                } = SigningSecretTable::deserialize(MapAccessDeserializer::new(map))?;
+                let secret = SecretTable { env, file, generated }.secret();
+                Ok(SigningSecret {
+                    secret: secret.ok_or_else(|| A::Error::custom(ONE_SOURCE))?,
+                    algorithm,
+                })
             }
         }
         deserializer.deserialize_any(TextOrTable)

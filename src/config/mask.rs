@@ -176,7 +176,16 @@ impl<'a> Mask<'a> {
             .open
             .iter()
             .any(|open| matches!(open, Open::Brace(key) if self.hides(key)));
-        let names_a_place = ["env", "file", "generated", "prefix", "credential", "scheme"].contains(&key);
+        let names_a_place = [
+            "env",
+            "file",
+            "generated",
+            "prefix",
+            "credential",
+            "scheme",
+            "algorithm",
+        ]
+        .contains(&key);
         self.key = if parent_is_secret && !names_a_place {
             format!("secret.{key}")
         } else {

@@ -132,7 +132,8 @@ pub struct Endpoint {
     pub path: String,
     /// The gateway that calls it.
     pub gateway: Arc<Gateway>,
-    /// What its deliveries are signed with; `None` only where the operator wrote `allow_unsigned = true`.
+    /// What its deliveries are signed with; `None` only where the operator wrote `allow_unsigned = true`, or has no secret yet
+    /// and only observes ([`Mode::Observe`]): then nothing verifies.
     pub keys: Option<Keys>,
     /// Where each secret came from, in the order of the keys.
     pub secret_sources: Vec<SecretSource>,
@@ -194,6 +195,11 @@ pub struct ReplyChannel {
     pub request: HttpSpec,
     /// The longest text the gateway takes, in characters.
     pub max_text_chars: usize,
+    /// What the gateway's API answers to a reply that it takes, with `{reply_id}` for the ID it gives: for whoever stands in
+    /// for it. `{}` where its file has none.
+    pub sample_answer: String,
+    /// The status of that answer: the first that means done.
+    pub sample_status: u16,
 }
 
 /// Where the configuration is.

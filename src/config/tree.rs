@@ -136,19 +136,49 @@ impl<'i> Document<'i> {
     ///
     /// `given` are texts for keys that the operator need not write.
     pub(super) fn fill<T: DeserializeOwned>(&self, place: &Place, given: &[(&str, &str)]) -> (Option<T>, Vec<Mistake>) {
-        let mut mistakes = Vec::new();
         let Some(value) = self.get(place) else {
-            return (None, mistakes);
+            return (None, Vec::new());
         };
         let mut value = value.clone();
         add(&mut value, given);
+        self.fill_from(value, place)
+    }
+
+    /// As [`Document::fill`] from `merged`, of which only a part stands at `place`: what does not is not pointed at.
+    pub(super) fn fill_merged<T: DeserializeOwned>(
+        &self,
+        place: &Place,
+        merged: &toml::Table,
+    ) -> (Option<T>, Vec<Mistake>) {
+        let text = merged.to_string();
+        match DeTable::parse(&text) {
+            Ok(table) => {
+                let value = Spanned::new(NOWHERE, DeValue::Table(table.into_inner()));
+                self.fill_from(relocated(value, self.get(place)), place)
+            }
+            // What was written as TOML is TOML.
+            Err(_) => (None, Vec::new()),
+        }
+    }
+
+    fn fill_from<T: DeserializeOwned>(
+        &self,
+        mut value: Spanned<DeValue<'_>>,
+        place: &Place,
+    ) -> (Option<T>, Vec<Mistake>) {
+        let mut mistakes = Vec::new();
         loop {
             let error = match T::deserialize(value.clone().into_deserializer()) {
                 Ok(filled) => return (Some(filled), mistakes),
                 Err(error) => error,
             };
             let span = error.span().unwrap_or_else(|| value.span());
-            let removed = remove(&mut value, &span, place);
+            let (span, removed) = if span == NOWHERE {
+                (self.span(place).unwrap_or_default(), None)
+            } else {
+                let removed = remove(&mut value, &span, place);
+                (span, removed)
+            };
             let at = removed.clone().unwrap_or_else(|| place.clone());
             mistakes.push(Mistake {
                 kind: kind(error.message(), &at),
@@ -162,9 +192,37 @@ impl<'i> Document<'i> {
     }
 }
 
+/// In no text, so that nothing else is taken for it.
+const NOWHERE: Range<usize> = usize::MAX..usize::MAX;
+
+/// `value` with the places of `typed` for what is in both, and nowhere for the rest.
+fn relocated<'m>(value: Spanned<DeValue<'m>>, typed: Option<&Spanned<DeValue<'_>>>) -> Spanned<DeValue<'m>> {
+    let span = typed.map_or(NOWHERE, Spanned::span);
+    let value = match value.into_inner() {
+        DeValue::Table(table) => {
+            let typed = typed.and_then(|typed| typed.get_ref().as_table());
+            let mut placed = DeTable::new();
+            for (key, value) in table {
+                let typed = typed.and_then(|typed| typed.get_key_value(key.get_ref().as_ref()));
+                let span = typed.map_or(NOWHERE, |(key, _)| key.span());
+                let value = relocated(value, typed.map(|(_, value)| value));
+                placed.insert(Spanned::new(span, key.into_inner()), value);
+            }
+            DeValue::Table(placed)
+        }
+        DeValue::Array(array) => {
+            let typed = typed.and_then(|typed| typed.get_ref().as_array());
+            let items = array.into_iter().enumerate();
+            let placed = items.map(|(item, value)| relocated(value, typed.and_then(|typed| typed.get(item))));
+            DeValue::Array(placed.collect())
+        }
+        plain => plain,
+    };
+    Spanned::new(span, value)
+}
+
 fn add(value: &mut Spanned<DeValue<'_>>, given: &[(&str, &str)]) {
-    // In no text, so that nothing else is taken for it.
-    let span = usize::MAX..usize::MAX;
+    let span = NOWHERE;
     let DeValue::Table(table) = value.get_mut() else { return };
     for (key, text) in given
         .iter()

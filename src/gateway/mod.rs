@@ -33,10 +33,31 @@ pub use merge::merged;
 pub use sample::{Sample, SampleDelivery, SamplePart, SampleReport, parts_of};
 
 /// The built-in gateway files by name, as they are in `gateways/`.
-const BUILTIN: [(&str, &str); 1] = [(
-    "mobile-api-connect",
-    include_str!("../../gateways/mobile-api-connect.toml"),
-)];
+const BUILTIN: &[(&str, &str)] = &[
+    (
+        "mobile-api-connect",
+        include_str!("../../gateways/mobile-api-connect.toml"),
+    ),
+    ("smsgate", include_str!("../../gateways/smsgate.toml")),
+    ("textbee", include_str!("../../gateways/textbee.toml")),
+    ("httpsms", include_str!("../../gateways/httpsms.toml")),
+    ("twilio", include_str!("../../gateways/twilio.toml")),
+    ("telnyx", include_str!("../../gateways/telnyx.toml")),
+    ("vonage-messages", include_str!("../../gateways/vonage-messages.toml")),
+    ("vonage-sms", include_str!("../../gateways/vonage-sms.toml")),
+    ("plivo", include_str!("../../gateways/plivo.toml")),
+    ("sinch", include_str!("../../gateways/sinch.toml")),
+    ("messagebird", include_str!("../../gateways/messagebird.toml")),
+    ("bird", include_str!("../../gateways/bird.toml")),
+    ("bandwidth", include_str!("../../gateways/bandwidth.toml")),
+    ("infobip", include_str!("../../gateways/infobip.toml")),
+    ("clicksend", include_str!("../../gateways/clicksend.toml")),
+    (
+        "standard-webhooks",
+        include_str!("../../gateways/standard-webhooks.toml"),
+    ),
+    ("generic", include_str!("../../gateways/generic.toml")),
+];
 
 /// The text of a built-in gateway's file.
 pub fn builtin(name: &str) -> Option<&'static str> {
@@ -190,8 +211,8 @@ impl Gateway {
         self.delivery(sample.fill_part(self.sample_part.as_ref()?, part))
     }
 
-    /// What it would report about a reply that `sample` stands for: from our number to somebody's. `None` when its file
-    /// has no `sample_event`, or no word for this state.
+    /// What it would report about the reply to `sample`: tokens stand for the text that is answered, so `{from}` is whom
+    /// the reply went to. `None` when its file has no `sample_event`, or no word for this state.
     pub fn sample_event(&self, sample: &Sample<'_>, report: &SampleReport<'_>) -> Option<SampleDelivery> {
         let word = self.event.as_ref()?.word_for(report.state)?;
         self.delivery(sample.fill_event(self.sample_event.as_ref()?, report, word))

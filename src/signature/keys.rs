@@ -184,8 +184,13 @@ impl std::fmt::Debug for Signer {
 
 impl Key {
     pub(super) fn new(scheme: &Scheme, spec: &SecretSpec) -> Result<Self, KeyError> {
-        let (encoding, label) = (scheme.secret_encoding(), &spec.label);
+        let label = &spec.label;
         let algorithm = spec.algorithm.unwrap_or_else(|| scheme.algorithm());
+        // A public key is 32 bytes, which nobody hands out as text.
+        let encoding = match (algorithm, scheme.secret_encoding()) {
+            (Algorithm::Ed25519, SecretEncoding::Utf8) => SecretEncoding::Base64,
+            (_, encoding) => encoding,
+        };
         if !scheme.takes(algorithm) {
             let label = label.clone();
             return Err(KeyError::Algorithm { label, algorithm });

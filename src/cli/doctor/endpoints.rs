@@ -12,13 +12,16 @@ use super::outside;
 use super::report::{Check, Report, Status};
 use crate::actions::local::{self, LocalAnswer, LocalError, Trouble};
 use crate::cli::{endpoint as endpoints, output};
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, Mode};
 use crate::http::{SelfTest, self_test_body};
 use crate::signature::{self, Keys, Outgoing};
 
 /// Tries every endpoint, and compares the clock of whoever answered.
 pub(super) async fn check(config: &Config, offline: bool, report: &mut Report) {
     for endpoint in &config.endpoints {
+        if let Some(check) = observes(endpoint) {
+            report.add(check);
+        }
         let (check, reading) = try_endpoint(config, endpoint, offline).await;
         report.add(check);
         if let Some(reading) = reading {
@@ -27,14 +30,49 @@ pub(super) async fn check(config: &Config, offline: bool, report: &mut Report) {
     }
 }
 
+/// An endpoint that lets in what does not verify is one to look at.
+fn observes(endpoint: &Endpoint) -> Option<Check> {
+    let Mode::Observe { runs_actions } = endpoint.mode else {
+        return None;
+    };
+    let consequence = if runs_actions {
+        "stored, and runs its actions"
+    } else {
+        "stored and marked"
+    };
+    Some(Check::warning(
+        format!("mode {}", endpoint.name),
+        format!("it only observes signatures: what anybody posts there is {consequence}"),
+        "`smshook verify` and the log name what is wrong with a signature; then set `mode = \"enforce\"`",
+    ))
+}
+
+/// Why no self-test can be signed for this endpoint.
+fn untriable(endpoint: &Endpoint) -> Option<(&'static str, &'static str)> {
+    match (&endpoint.keys, endpoint.mode) {
+        (None, Mode::Observe { .. }) => Some((
+            "not tried: it has no secret yet, so nothing that is sent there verifies",
+            "add `secrets` as soon as the gateway has given one",
+        )),
+        (Some(keys), _) if keys.signer().is_none() => Some((
+            "not tried: its gateway signs with a private key, which only the gateway has",
+            "have the gateway send a text and look for it with `smshook messages list`",
+        )),
+        _ => None,
+    }
+}
+
 async fn try_endpoint(config: &Config, endpoint: &Endpoint, offline: bool) -> (Check, Option<Reading>) {
     let what = format!("endpoint {}", endpoint.name);
-    let (direct, public) = (direct_url(config, endpoint), public_url(config, endpoint));
+    if let Some((detail, advice)) = untriable(endpoint) {
+        return (Check::warning(what, detail, advice), None);
+    }
+    let (direct, public) = (direct_url(config, endpoint), public_url(endpoint));
     let Some(url) = public.as_ref().filter(|_| !offline).or(direct.as_ref()) else {
         return (
             Check::warning(
                 what,
-                "not tried: it listens on any free port, and there is no `server.public_url`",
+                "not tried: it listens on any free port, and there is no `public_url`",
                 "set `server.public_url`, or a port in `server.listen`",
             ),
             None,
@@ -45,7 +83,7 @@ async fn try_endpoint(config: &Config, endpoint: &Endpoint, offline: bool) -> (C
     if Some(url) == direct.as_ref() && check.status == Status::Ok && !offline {
         check
             .detail
-            .push_str("; the public way was not tried: there is no `server.public_url`");
+            .push_str("; the public way was not tried: there is no `public_url`");
     }
     if let (true, true, Some(direct)) = (Some(url) == public.as_ref(), check.status == Status::Failed, direct) {
         let advice = check.advice.take().unwrap_or_default();
@@ -58,9 +96,8 @@ async fn try_endpoint(config: &Config, endpoint: &Endpoint, offline: bool) -> (C
 }
 
 /// As the world reaches it.
-fn public_url(config: &Config, endpoint: &Endpoint) -> Option<String> {
-    let is_public = config.server.public_url.is_some();
-    is_public.then(|| endpoints::base_url(config) + &endpoint.path)
+fn public_url(endpoint: &Endpoint) -> Option<String> {
+    Some(endpoint.url.clone()).filter(|url| !url.is_empty())
 }
 
 /// As this machine reaches it, whatever lies before it.
@@ -209,9 +246,9 @@ impl Attempt {
         target.set_fragment(None);
         let to_https = here.is_some_and(|here| here.scheme() == "http" && target.scheme() == "https");
         let advice = if to_https {
-            "gateways follow no redirects: write `server.public_url` with https://, and give the gateway that URL"
+            "gateways follow no redirects: write `public_url` with https://, and give the gateway that URL"
         } else {
-            "gateways follow no redirects: give the gateway the final URL and make `server.public_url` fit it, or take the \
+            "gateways follow no redirects: give the gateway the final URL and make `public_url` fit it, or take the \
              redirect out of the proxy"
         };
         (
@@ -238,7 +275,7 @@ fn unreachable(error: &LocalError) -> String {
         Trouble::Timeout => {
             "a firewall drops the connection, or a proxy waits for a service that it cannot reach; gateways give up as well".to_owned()
         }
-        _ => outside::advice(error, "`server.public_url`"),
+        _ => outside::advice(error, "`public_url`"),
     }
 }
 

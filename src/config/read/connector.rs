@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::Reader;
-use super::endpoint::first_line;
+use super::gateway::first_line;
 use super::http::{Credentials, Guard, Names, Spot, TextFile, origin};
 use super::knobs::{Knobs, Setting};
 use super::quantity;

@@ -8,10 +8,14 @@ mod auth;
 mod connector;
 mod email;
 mod endpoint;
+mod gateway;
 mod http;
 mod knobs;
 mod quantity;
+mod reply;
 mod rule;
+mod settings;
+mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -136,7 +140,7 @@ impl<'a> Reader<'a> {
         let worker = self.worker(&root.worker);
         let loop_guard = self.loop_guard(&root.loop_guard);
         let actions = self.actions();
-        let endpoints = self.endpoints();
+        let endpoints = self.endpoints(server.public_url.as_ref());
         let rulebook = self.rules(&actions);
         self.check_replies(&actions, &endpoints);
         (!endpoints.is_empty()).then(|| Config {
@@ -221,19 +225,34 @@ impl<'a> Reader<'a> {
     /// As `fill`, with texts for keys that the operator need not write.
     fn fill_with<T: DeserializeOwned>(&mut self, place: &Place, given: &[(&str, &str)]) -> (Option<T>, bool) {
         let (filled, mistakes) = self.document.fill(place, given);
+        (filled, self.mistakes(mistakes))
+    }
+
+    /// As `fill`, from a table of which only a part stands at `place`.
+    fn fill_merged<T: DeserializeOwned>(&mut self, place: &Place, merged: &toml::Table) -> (Option<T>, bool) {
+        let (filled, mistakes) = self.document.fill_merged(place, merged);
+        (filled, self.mistakes(mistakes))
+    }
+
+    /// Notes them; true if nothing had to be left out.
+    fn mistakes(&mut self, mistakes: Vec<Mistake>) -> bool {
         let mut whole = true;
         let misspelt: Vec<_> = mistakes.iter().filter_map(meant).collect();
         for mistake in mistakes {
             whole &= matches!(mistake.kind, MistakeKind::UnknownKey { .. });
             self.mistake(mistake, &misspelt);
         }
-        (filled, whole)
+        whole
     }
 
     fn mistake(&mut self, mistake: Mistake, misspelt: &[String]) {
         let (what, help) = match mistake.kind {
             // It was there, wrong, and that was said already.
-            MistakeKind::MissingKey(key) if self.notes.damaged.contains(&mistake.place.key(&key)) => return,
+            MistakeKind::MissingKey(key) if self.notes.damaged.contains(&mistake.place.key(&key)) => {
+                // What could not be made without it is gone now as well.
+                self.notes.damaged.push(mistake.place);
+                return;
+            }
             // The key is there, misspelt, and that was said already.
             MistakeKind::MissingKey(key) if misspelt.contains(&key) => return,
             MistakeKind::UnknownKey { key, known } => {

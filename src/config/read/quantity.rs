@@ -4,6 +4,11 @@ use std::time::Duration;
 
 /// `"250ms"`, `"1.5s"`, `"10m"`, `"24h"`, `"7d"`; above zero and at most a year.
 pub(super) fn duration(text: &str) -> Option<Duration> {
+    duration_or_none(text).filter(|duration| !duration.is_zero())
+}
+
+/// The same, or zero.
+pub(super) fn duration_or_none(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let seconds = match unit {
         "ms" => 0.001,
@@ -14,7 +19,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let duration = Duration::try_from_secs_f64(number * seconds).ok()?;
-    (!duration.is_zero() && duration <= Duration::from_hours(24 * 366)).then_some(duration)
+    (duration <= Duration::from_hours(24 * 366)).then_some(duration)
 }
 
 /// `"512B"`, `"256KiB"`, `"1MiB"`, in whole bytes; at least 1 B and at most 64 MiB.
@@ -54,6 +59,8 @@ mod tests {
         for wrong in ["", "10", "s", "0s", "-1s", "1w", "1.2.3s", "9999d", "1e3s", "٣s"] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
+        assert_eq!(duration_or_none("0s"), Some(Duration::ZERO));
+        assert_eq!(duration_or_none("0"), None);
     }
 
     #[test]

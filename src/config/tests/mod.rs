@@ -3,6 +3,7 @@
 mod after;
 mod connectors;
 mod email;
+mod endpoints;
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -23,9 +24,14 @@ const WHSEC: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 fn environment(name: &str) -> Option<String> {
     match name {
-        "SECRET" | "SMS_WEBHOOK_SECRET" | "SMS_API_TOKEN" | "SMSHOOK_ADMIN_TOKEN" | "CRM_TOKEN" | "DESK_TOKEN" => {
-            Some(format!("value-of-{name}"))
-        }
+        "SECRET"
+        | "SMS_WEBHOOK_SECRET"
+        | "OLD_WEBHOOK_SECRET"
+        | "ACME_SECRET"
+        | "SMS_API_TOKEN"
+        | "SMSHOOK_ADMIN_TOKEN"
+        | "CRM_TOKEN"
+        | "DESK_TOKEN" => Some(format!("value-of-{name}")),
         "CRM_SIGNING_SECRET" => Some(WHSEC.to_owned()),
         "SMSHOOK_DATABASE_URL" => Some("postgres://a:b@localhost/c".to_owned()),
         "EMPTY" => Some(String::new()),
@@ -166,6 +172,7 @@ fn whole_example(folder: &Path) -> String {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     };
     secret("crm-key", "the-key\n");
+    secret("acme-key", "another-key\n");
     secret("smtp-password", "the-password\n");
     secret("mail-ca.pem", "-----BEGIN CERTIFICATE-----\n");
     let uncommented: Vec<&str> = EXAMPLE
@@ -227,6 +234,10 @@ fn what_the_example_calls_a_default_is_one() {
     assert_eq!(plain.loop_guard, whole.loop_guard);
     let (left, right) = (&plain.endpoints[0], &whole.endpoints[0]);
     assert_eq!(left.reading, right.reading);
+    assert_eq!((left.mode, left.reassembly_wait), (right.mode, right.reassembly_wait));
+    let kept = loaded(&format!("{ENDPOINT}keep_refused = {{}}")).config;
+    assert_eq!(kept.endpoints[0].keep_refused, right.keep_refused);
+    assert_eq!(left.keep_refused, None);
     assert_eq!(left.suppression_group, right.suppression_group);
     assert_eq!(
         left.skip_reply_if_gateway_rule_matched,
@@ -312,6 +323,8 @@ fn every_key_there_is_stands_in_the_example() {
     keys.extend(fields::<file::Limit>());
     keys.extend(fields::<file::Endpoint>());
     keys.extend(fields::<file::EndpointReply>());
+    keys.extend(fields::<file::KeepRefused>());
+    keys.extend(fields::<file::SigningSecretTable>());
     keys.extend(fields::<file::Consent>());
     keys.extend(fields::<file::Action>());
     keys.extend(fields::<file::Reply>());

@@ -1,0 +1,946 @@
+//! What every built-in gateway is held to, from outside: a delivery as its pages show it, signed here and not by the code
+//! under test, over a real socket into a real database.
+//!
+//! [`ROWS`] is the table of what is known of each: what is signed and whether that covers the text, how long a signature is
+//! good, by what a copy is recognised, how numbers are written, what is answered. No test looks into a gateway file.
+
+use std::net::SocketAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use ring::{hmac, signature::Ed25519KeyPair};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use smshook::gateway::{Gateway, Sample, SampleDelivery, SampleReport, builtin, builtin_names};
+use smshook::message::DeliveryState;
+use smshook::signature::{self, Outgoing, Signer};
+use url::form_urlencoded;
+use uuid::Uuid;
+
+use crate::helpers::{Intake, Response, raw};
+
+/// The sender, as every gateway's number is remembered.
+const SENDER: &str = "+14155550101";
+/// Our number.
+const OURS: &str = "+12025550199";
+const HOST: &str = "https://sms.example.com";
+/// Telnyx signs with a key that only it has: RFC 8032, 7.1, test 1.
+const SEED: [u8; 32] = [
+    0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c, 0xc4, 0x44, 0x49, 0xc5,
+    0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae, 0x7f, 0x60,
+];
+
+/// What is known of one gateway.
+struct Row {
+    name: &'static str,
+    /// What is signed and how, done here by hand.
+    sign: fn(&mut Parcel, &str),
+    secret: &'static str,
+    /// Whether another text cannot have the same signature.
+    bound: Bound,
+    window: Window,
+    copies: Copies,
+    numbers: Numbers,
+    /// Status, content type and body of the answer to what was stored; our own receipt where there is no body.
+    ack: (u16, Option<(&'static str, &'static str)>),
+    /// The answers to a delivery that is not signed, and to one that is signed wrongly.
+    refused: (u16, u16),
+    /// A text as its pages show it, with `@ID@`, `@TEXT@`, `@FROM@`, `@TO@` (as the gateway writes numbers).
+    text: &'static str,
+    form: bool,
+    /// When the text was sent, if the gateway says so.
+    sent_at: Option<&'static str>,
+    /// A delivery report as its pages show it, for the state `delivered`; none where that is not known.
+    report: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// The signature covers the payload.
+    Payload,
+    /// It covers something that is used once and is remembered.
+    Once,
+    /// Nothing is covered.
+    Nothing,
+}
+
+#[derive(Clone, Copy)]
+enum Window {
+    /// Nothing signed says when.
+    None,
+    /// Seconds, to both sides.
+    Both(i64),
+    /// Seconds after which a token is over; our clock may be off by a minute.
+    Expires(i64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    /// By the gateway's ID.
+    Id,
+    /// By device, numbers, time and text, whatever the ID.
+    Fingerprint,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    Plus,
+    NoPlus,
+}
+
+/// A request in the making.
+#[derive(Clone)]
+struct Parcel {
+    method: &'static str,
+    query: String,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    /// When it is signed, Unix seconds.
+    at: i64,
+    url: String,
+}
+
+const TWIML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response/>";
+
+const ROWS: &[Row] = &[
+    Row {
+        name: "mobile-api-connect",
+        sign: |parcel, secret| {
+            parcel.header(
+                "X-MAC-Signature",
+                format!("sha256={}", hex(hmac::HMAC_SHA256, secret, &parcel.body)),
+            )
+        },
+        secret: "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw",
+        bound: Bound::Payload,
+        window: Window::None,
+        copies: Copies::Fingerprint,
+        numbers: Numbers::NoPlus,
+        ack: (200, None),
+        refused: (401, 401),
+        text: r#"{"event":"message.received","from":"@FROM@","to":"@TO@","text":"@TEXT@","ref":null,"receivedAt":"2026-06-12T14:32:00.000Z","deviceId":"dev_1","tenantId":"ten_1","tenantName":"Acme"}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: None,
+    },
+    Row {
+        name: "smsgate",
+        sign: |parcel, secret| {
+            let time = parcel.at.to_string();
+            let signed = [&parcel.body[..], time.as_bytes()].concat();
+            parcel.header("X-Signature", hex(hmac::HMAC_SHA256, secret, &signed));
+            parcel.header("X-Timestamp", time);
+        },
+        secret: "xIRgt4Rk",
+        bound: Bound::Payload,
+        window: Window::Both(300),
+        copies: Copies::Fingerprint,
+        numbers: Numbers::Plus,
+        ack: (204, None),
+        refused: (401, 401),
+        text: r#"{"deviceId":"ffffffffceb0b1db0000018e937c815b","event":"sms:received","id":"@ID@","payload":{"messageId":"5f3a9c11","message":"@TEXT@","sender":"@FROM@","recipient":"@TO@","phoneNumber":"@FROM@","simNumber":1,"receivedAt":"2026-06-12T22:32:00.000+08:00"},"webhookId":"w1"}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            r#"{"deviceId":"ffffffffceb0b1db0000018e937c815b","event":"sms:delivered","id":"@ID@","payload":{"messageId":"@REPLY@","phoneNumber":"@FROM@","simNumber":1,"deliveredAt":"2026-06-12T22:33:00.000+08:00"},"webhookId":"w1"}"#,
+        ),
+    },
+    Row {
+        name: "textbee",
+        sign: |parcel, secret| parcel.header("X-Signature", hex(hmac::HMAC_SHA256, secret, &parcel.body)),
+        secret: "a secret of twenty characters",
+        bound: Bound::Payload,
+        window: Window::None,
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (204, None),
+        // A 4xx would lose a text for good.
+        refused: (503, 503),
+        text: r#"{"smsId":"@ID@","message":"@TEXT@","deviceId":"dev_1","webhookSubscriptionId":"65f0000000000000000000cc","webhookEvent":"MESSAGE_RECEIVED","idempotencyKey":"3f0c1a1e-0000-4000-8000-000000000001","sender":"@FROM@","receivedAt":"2026-06-12T14:32:00.000Z"}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            r#"{"smsId":"65f0000000000000000000dd","message":"x","deviceId":"dev_1","webhookSubscriptionId":"65f0000000000000000000cc","webhookEvent":"MESSAGE_DELIVERED","idempotencyKey":"@ID@","smsBatchId":"@REPLY@","status":"delivered","recipient":"@FROM@","sentAt":"2026-06-12T14:32:30.000Z","deliveredAt":"2026-06-12T14:33:00.000Z"}"#,
+        ),
+    },
+    Row {
+        name: "httpsms",
+        sign: |parcel, secret| {
+            let claims = json!({
+                "iss": "api.httpsms.com", "aud": [parcel.url], "sub": "user", "iat": parcel.at, "exp": parcel.at + 600, "nbf": parcel.at - 600,
+                "jti": Uuid::now_v7(),
+            });
+            parcel.header("Authorization", format!("Bearer {}", jwt(secret, &claims)));
+        },
+        secret: "signing key",
+        bound: Bound::Once,
+        window: Window::Expires(600),
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (204, None),
+        refused: (401, 401),
+        text: r#"{"data":{"attachments":["https://api.httpsms.com/v1/attachments/1.jpg"],"contact":"@FROM@","content":"@TEXT@","encrypted":false,"message_id":"@ID@","owner":"@TO@","sim":"SIM1","timestamp":"2026-06-12T14:32:00.123456789Z","user_id":"u1"},"datacontenttype":"application/json","id":"e1","source":"/v1/messages/receive","specversion":"1.0","time":"2026-06-12T14:32:01Z","type":"message.phone.received"}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00.123456Z"),
+        report: Some(
+            r#"{"data":{"id":"@REPLY@","owner":"@TO@","contact":"@FROM@","timestamp":"2026-06-12T14:33:00Z","content":"x"},"id":"@ID@","specversion":"1.0","type":"message.phone.delivered"}"#,
+        ),
+    },
+    Row {
+        name: "twilio",
+        sign: |parcel, secret| {
+            let mut fields: Vec<(String, String)> = form_urlencoded::parse(&parcel.body).into_owned().collect();
+            fields.sort();
+            let signed = fields.iter().fold(parcel.full_url(), |signed, (name, value)| {
+                format!("{signed}{name}{value}")
+            });
+            parcel.header(
+                "X-Twilio-Signature",
+                b64(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret, signed.as_bytes()),
+            );
+        },
+        secret: "0123456789abcdef0123456789abcdef",
+        bound: Bound::Payload,
+        window: Window::None,
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (200, Some(("text/xml; charset=utf-8", TWIML))),
+        refused: (401, 401),
+        text: "ToCountry=US&SmsMessageSid=@ID@&NumMedia=2&SmsSid=@ID@&SmsStatus=received&Body=@TEXT@&To=@TO@&NumSegments=1&MessageSid=@ID@&AccountSid=AC1&From=@FROM@&MediaUrl0=https%3A%2F%2Fapi.twilio.com%2F1&MediaContentType0=image%2Fjpeg&MediaUrl1=https%3A%2F%2Fapi.twilio.com%2F2&MediaContentType1=image%2Fpng&ApiVersion=2010-04-01",
+        form: true,
+        sent_at: None,
+        report: Some(
+            "SmsSid=@REPLY@&SmsStatus=delivered&MessageStatus=delivered&To=@FROM@&MessageSid=@REPLY@&AccountSid=AC1&From=@TO@&ApiVersion=2010-04-01",
+        ),
+    },
+    Row {
+        name: "telnyx",
+        sign: |parcel, _| {
+            let time = parcel.at.to_string();
+            let signed = [time.as_bytes(), b"|", &parcel.body].concat();
+            let pair = Ed25519KeyPair::from_seed_unchecked(&SEED).unwrap();
+            parcel.header("telnyx-signature-ed25519", STANDARD.encode(pair.sign(&signed)));
+            parcel.header("telnyx-timestamp", time);
+        },
+        secret: "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+        bound: Bound::Payload,
+        window: Window::Both(300),
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (204, None),
+        refused: (401, 401),
+        text: r#"{"data":{"event_type":"message.received","id":"e1","occurred_at":"2026-06-12T14:32:01.000+00:00","payload":{"direction":"inbound","from":{"carrier":"T-MOBILE USA, INC.","line_type":"Wireless","phone_number":"@FROM@"},"id":"@ID@","media":[{"url":"https://media.telnyx.example/1.png","content_type":"image/png","size":10}],"parts":1,"received_at":"2026-06-12T14:32:00.000+00:00","record_type":"message","text":"@TEXT@","to":[{"phone_number":"@TO@","status":"delivered"}],"type":"MMS"},"record_type":"event"},"meta":{"attempt":1,"delivered_to":"https://sms.example.com"}}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            r#"{"data":{"event_type":"message.finalized","id":"@ID@","occurred_at":"2026-06-12T14:33:00.000+00:00","payload":{"direction":"outbound","from":{"phone_number":"@TO@"},"id":"@REPLY@","errors":[],"to":[{"phone_number":"@FROM@","status":"delivered"}]},"record_type":"event"},"meta":{"attempt":1}}"#,
+        ),
+    },
+    Row {
+        name: "vonage-messages",
+        sign: |parcel, secret| {
+            let claims = json!({
+                "iat": parcel.at, "jti": Uuid::now_v7(), "iss": "Vonage", "api_key": "abcd1234",
+                "payload_hash": hex::encode(Sha256::digest(&parcel.body)),
+            });
+            parcel.header("Authorization", format!("Bearer {}", jwt(secret, &claims)));
+        },
+        secret: "signature secret",
+        bound: Bound::Payload,
+        window: Window::Both(300),
+        copies: Copies::Id,
+        numbers: Numbers::NoPlus,
+        ack: (200, None),
+        refused: (503, 401),
+        text: r#"{"channel":"sms","message_uuid":"@ID@","to":"@TO@","from":"@FROM@","timestamp":"2026-06-12T14:32:00Z","text":"@TEXT@","message_type":"text","sms":{"num_messages":"2","keyword":"HELLO"},"usage":{"currency":"EUR","price":"0.0333"},"origin":{"network_code":"12345"}}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            r#"{"message_uuid":"@REPLY@","to":"@FROM@","from":"@TO@","timestamp":"2026-06-12T14:33:00.000Z","status":"delivered","client_ref":"r-@ID@","channel":"sms"}"#,
+        ),
+    },
+    Row {
+        name: "vonage-sms",
+        sign: |parcel, secret| {
+            parcel
+                .body
+                .extend(format!("&timestamp={}&nonce={}", parcel.at, Uuid::now_v7()).into_bytes());
+            let sig = hex::encode(md5(
+                &[vonage_string(&parcel.body).as_bytes(), secret.as_bytes()].concat()
+            ));
+            parcel.body.extend(format!("&sig={sig}").into_bytes());
+        },
+        secret: "signature secret",
+        bound: Bound::Payload,
+        // A day, as long as it tries again.
+        window: Window::Both(86_400),
+        copies: Copies::Id,
+        numbers: Numbers::NoPlus,
+        ack: (200, None),
+        refused: (401, 401),
+        text: "msisdn=@FROM@&to=@TO@&messageId=@ID@&text=@TEXT@&type=text&keyword=HELLO&api-key=abcd1234&message-timestamp=2026-06-12+14%3A32%3A00",
+        form: true,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            "msisdn=@FROM@&to=@TO@&network-code=23410&messageId=@REPLY@&price=0.03330000&status=delivered&scts=2606121433&err-code=0&api-key=abcd1234&client-ref=r-@ID@&message-timestamp=2026-06-12+14%3A33%3A00",
+        ),
+    },
+    Row {
+        name: "plivo",
+        sign: |parcel, secret| {
+            let nonce = Uuid::now_v7().simple().to_string();
+            let signed = format!("{}{nonce}", parcel.url);
+            parcel.header(
+                "X-Plivo-Signature-V2",
+                b64(hmac::HMAC_SHA256, secret, signed.as_bytes()),
+            );
+            parcel.header("X-Plivo-Signature-V2-Nonce", nonce);
+        },
+        secret: "auth token",
+        bound: Bound::Once,
+        window: Window::None,
+        copies: Copies::Id,
+        numbers: Numbers::NoPlus,
+        ack: (200, Some(("application/xml; charset=utf-8", TWIML))),
+        refused: (401, 401),
+        text: "From=@FROM@&TotalRate=0&Text=@TEXT@&To=@TO@&Units=1&TotalAmount=0&Type=sms&MessageUUID=@ID@",
+        form: true,
+        sent_at: None,
+        report: Some(
+            "Status=delivered&From=@TO@&ParentMessageUUID=@REPLY@&PartInfo=1+of+1&ErrorCode=000&To=@FROM@&Units=1&MessageUUID=@ID@",
+        ),
+    },
+    Row {
+        name: "sinch",
+        sign: |parcel, secret| {
+            let (nonce, time) = (Uuid::now_v7().simple().to_string(), parcel.at.to_string());
+            let signed = [&parcel.body[..], b".", nonce.as_bytes(), b".", time.as_bytes()].concat();
+            parcel.header("x-sinch-webhook-signature", b64(hmac::HMAC_SHA256, secret, &signed));
+            parcel.header("x-sinch-webhook-signature-algorithm", "HmacSHA256".to_owned());
+            parcel.header("x-sinch-webhook-signature-nonce", nonce);
+            parcel.header("x-sinch-webhook-signature-timestamp", time);
+        },
+        secret: "webhook secret",
+        bound: Bound::Payload,
+        // Two days, as long as it tries again.
+        window: Window::Both(172_800),
+        copies: Copies::Id,
+        numbers: Numbers::NoPlus,
+        ack: (204, None),
+        refused: (401, 401),
+        text: r#"{"body":"@TEXT@","from":"@FROM@","id":"@ID@","operator_id":"35000","received_at":"2026-06-12T14:32:02.000Z","sent_at":"2026-06-12T14:32:00.000Z","to":"@TO@","type":"mo_text"}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            r#"{"at":"2026-06-12T14:33:00.000Z","batch_id":"@REPLY@","client_reference":"r-@ID@","code":0,"recipient":"@FROM@","status":"Delivered","type":"recipient_delivery_report_sms"}"#,
+        ),
+    },
+    Row {
+        name: "messagebird",
+        sign: |parcel, secret| {
+            let claims = json!({
+                "iss": "MessageBird", "nbf": parcel.at, "exp": parcel.at + 60, "jti": Uuid::now_v7(),
+                "url_hash": hex::encode(Sha256::digest(parcel.full_url())), "payload_hash": hex::encode(Sha256::digest(&parcel.body)),
+            });
+            parcel.header("MessageBird-Signature-JWT", jwt(secret, &claims));
+        },
+        secret: "signing key",
+        bound: Bound::Payload,
+        window: Window::Expires(60),
+        copies: Copies::Id,
+        numbers: Numbers::NoPlus,
+        ack: (200, Some(("text/plain; charset=utf-8", "OK"))),
+        refused: (401, 401),
+        text: "id=@ID@&recipient=@TO@&originator=@FROM@&body=@TEXT@&createdDatetime=2026-06-12T14%3A32%3A00%2B00%3A00",
+        form: true,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            "id=@REPLY@&reference=r-@ID@&recipient=@FROM@&status=delivered&statusDatetime=2026-06-12T14%3A33%3A00%2B00%3A00",
+        ),
+    },
+    Row {
+        name: "bird",
+        sign: |parcel, secret| {
+            let time = parcel.at.to_string();
+            let head = format!("{time}\n{}\n", parcel.full_url());
+            let signed = [head.as_bytes(), &Sha256::digest(&parcel.body)[..]].concat();
+            parcel.header("messagebird-signature", b64(hmac::HMAC_SHA256, secret, &signed));
+            parcel.header("messagebird-request-timestamp", time);
+        },
+        secret: "signing key",
+        bound: Bound::Payload,
+        // A day: retries come with the time of the first attempt.
+        window: Window::Both(86_400),
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (204, None),
+        refused: (401, 401),
+        text: r#"{"service":"channels","event":"sms.inbound","payload":{"id":"@ID@","channelId":"c1","sender":{"contact":{"id":"k1","identifierKey":"phonenumber","identifierValue":"@FROM@"}},"receiver":{"connector":{"id":"dev_1"}},"body":{"type":"text","text":{"text":"@TEXT@"}},"parts":[{"platformReference":"p"}],"status":"delivered","direction":"incoming","createdAt":"2026-06-12T14:32:00.000Z","updatedAt":"2026-06-12T14:32:00.000Z"}}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            r#"{"service":"channels","event":"sms.outbound","payload":{"id":"@REPLY@","channelId":"c1","reference":"r-@ID@","receiver":{"contacts":[{"identifierValue":"@FROM@"}]},"body":{"type":"text","text":{"text":"x"}},"status":"delivered","direction":"outgoing","lastStatusAt":"2026-06-12T14:33:00.000Z"}}"#,
+        ),
+    },
+    Row {
+        name: "bandwidth",
+        sign: |parcel, secret| parcel.header("Authorization", format!("Basic {}", STANDARD.encode(secret))),
+        secret: "user:pass word",
+        bound: Bound::Nothing,
+        window: Window::None,
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (204, None),
+        refused: (401, 401),
+        text: r#"[{"type":"message-received","time":"2026-06-12T14:32:01.000Z","description":"Incoming message received","to":"@TO@","message":{"id":"@ID@","time":"2026-06-12T14:32:00.000Z","to":["@TO@","+19195550100"],"from":"@FROM@","text":"@TEXT@","applicationId":"a1","media":["https://messaging.bandwidth.com/api/v2/users/1/media/1"],"owner":"@TO@","direction":"in","segmentCount":1}}]"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            r#"[{"type":"message-delivered","time":"2026-06-12T14:33:00.000Z","description":"Message delivered to carrier.","to":"@FROM@","message":{"id":"@REPLY@","time":"2026-06-12T14:32:30.000Z","to":["@FROM@"],"from":"@TO@","text":"","applicationId":"a1","owner":"@TO@","direction":"out","segmentCount":1,"tag":"r-@ID@"}}]"#,
+        ),
+    },
+    Row {
+        name: "infobip",
+        sign: |parcel, secret| parcel.header("Authorization", format!("Basic {}", STANDARD.encode(secret))),
+        secret: "user:password",
+        bound: Bound::Nothing,
+        window: Window::None,
+        copies: Copies::Id,
+        numbers: Numbers::NoPlus,
+        ack: (200, None),
+        refused: (401, 401),
+        text: r#"{"results":[{"messageId":"@ID@","from":"@FROM@","to":"@TO@","text":"@TEXT@","cleanText":"@TEXT@","keyword":"","receivedAt":"2026-06-12T16:32:00.000+0200","smsCount":1,"price":{"pricePerMessage":0,"currency":"EUR"},"callbackData":null}],"messageCount":1,"pendingMessageCount":0}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: Some(
+            r#"{"results":[{"bulkId":"b1","messageId":"@REPLY@","to":"@FROM@","sentAt":"2026-06-12T14:32:30.000+0000","doneAt":"2026-06-12T14:33:00.000+0000","smsCount":1,"callbackData":"r-@ID@","status":{"groupId":3,"groupName":"DELIVERED","id":5,"name":"DELIVERED_TO_HANDSET"},"error":{"groupId":0,"groupName":"OK","id":0,"name":"NO_ERROR"}}]}"#,
+        ),
+    },
+    Row {
+        name: "clicksend",
+        sign: |parcel, secret| parcel.query = format!("token={secret}"),
+        secret: "a0b1c2d3e4f5",
+        bound: Bound::Nothing,
+        window: Window::None,
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (200, None),
+        refused: (401, 401),
+        text: "timestamp=1781274720&from=@FROM@&body=@TEXT@&original_body=&original_message_id=&to=@TO@&custom_string=&message_id=@ID@&user_id=1",
+        form: true,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: None,
+    },
+    Row {
+        name: "standard-webhooks",
+        sign: |parcel, secret| {
+            let (id, time) = (format!("msg_{}", Uuid::now_v7().simple()), parcel.at.to_string());
+            let signed = [id.as_bytes(), b".", time.as_bytes(), b".", &parcel.body].concat();
+            let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &signed);
+            parcel.header(
+                "webhook-signature",
+                format!("v1a,AAAA v1,AAAA v1,{}", STANDARD.encode(tag)),
+            );
+            parcel.header("webhook-id", id);
+            parcel.header("webhook-timestamp", time);
+        },
+        secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        bound: Bound::Payload,
+        window: Window::Both(300),
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (204, None),
+        refused: (401, 401),
+        text: r#"{"type":"message.received","timestamp":"2026-06-12T14:32:00Z","data":{"id":"@ID@","from":"@FROM@","to":"@TO@","text":"@TEXT@"}}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: None,
+    },
+    Row {
+        name: "generic",
+        sign: |parcel, secret| parcel.header("X-Signature", hex(hmac::HMAC_SHA256, secret, &parcel.body)),
+        secret: "a secret",
+        bound: Bound::Payload,
+        window: Window::None,
+        copies: Copies::Id,
+        numbers: Numbers::Plus,
+        ack: (200, None),
+        refused: (401, 401),
+        text: r#"{"message_id":"@ID@","msisdn":"@FROM@","destination":"@TO@","content":"@TEXT@","received_at":"2026-06-12 14:32:00","attachments":[{"url":"https://example.com/1"}]}"#,
+        form: false,
+        sent_at: Some("2026-06-12T14:32:00Z"),
+        report: None,
+    },
+];
+
+fn hex(algorithm: hmac::Algorithm, secret: &str, signed: &[u8]) -> String {
+    hex::encode(hmac::sign(&hmac::Key::new(algorithm, secret.as_bytes()), signed))
+}
+
+fn b64(algorithm: hmac::Algorithm, secret: &str, signed: &[u8]) -> String {
+    STANDARD.encode(hmac::sign(&hmac::Key::new(algorithm, secret.as_bytes()), signed))
+}
+
+fn jwt(secret: &str, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(&json!({ "alg": "HS256", "typ": "JWT" })), part(claims));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+}
+
+fn md5(bytes: &[u8]) -> Vec<u8> {
+    use md5::Digest as _;
+    md5::Md5::digest(bytes).to_vec()
+}
+
+/// Every parameter as `&name=value`, in the order of the names; `&` and `=` in values become `_`.
+fn vonage_string(form: &[u8]) -> String {
+    let mut fields: Vec<(String, String)> = form_urlencoded::parse(form).into_owned().collect();
+    fields.sort();
+    let written = fields
+        .iter()
+        .map(|(name, value)| format!("&{name}={}", value.replace(['&', '='], "_")));
+    written.collect()
+}
+
+impl Parcel {
+    fn header(&mut self, name: &'static str, value: String) {
+        self.headers.push((name, value));
+    }
+
+    fn full_url(&self) -> String {
+        match self.query.as_str() {
+            "" => self.url.clone(),
+            query => format!("{}?{query}", self.url),
+        }
+    }
+
+    async fn deliver(&self, address: SocketAddr) -> Response {
+        let path = self.url.strip_prefix(HOST).unwrap();
+        let target = if self.query.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{}", self.query)
+        };
+        // As behind a proxy: neither the host nor the scheme is the public one.
+        let mut request = format!(
+            "{} {target} HTTP/1.1\r\nhost: 10.0.0.7:8080\r\nconnection: close\r\n",
+            self.method
+        );
+        for (name, value) in &self.headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request += &format!("content-length: {}\r\n\r\n", self.body.len());
+        raw(address, &[request.as_bytes(), &self.body].concat()).await
+    }
+}
+
+impl Row {
+    fn url(&self) -> String {
+        format!("{HOST}/hooks/{}", self.name)
+    }
+
+    /// `template` with these words in it, not signed yet.
+    fn parcel(&self, template: &str, id: &str, text: &str) -> Parcel {
+        let number = |number: &str| match self.numbers {
+            Numbers::Plus => number.to_owned(),
+            Numbers::NoPlus => number.trim_start_matches('+').to_owned(),
+        };
+        let word = |word: String| match self.form {
+            true => form_urlencoded::byte_serialize(word.as_bytes()).collect(),
+            false => word,
+        };
+        let words = [
+            ("@FROM@", number(SENDER)),
+            ("@TO@", number(OURS)),
+            ("@ID@", id.to_owned()),
+            ("@TEXT@", text.to_owned()),
+            ("@REPLY@", format!("reply-{id}")),
+        ];
+        let body = words.into_iter().fold(template.to_owned(), |body, (place, value)| {
+            body.replace(place, &word(value))
+        });
+        let content_type = if self.form {
+            "application/x-www-form-urlencoded"
+        } else {
+            "application/json"
+        };
+        Parcel {
+            method: "POST",
+            query: String::new(),
+            headers: vec![("Content-Type", content_type.to_owned())],
+            body: body.into_bytes(),
+            at: Utc::now().timestamp(),
+            url: self.url(),
+        }
+    }
+
+    /// A text, signed now.
+    fn text(&self, id: &str, text: &str) -> Parcel {
+        self.text_at(id, text, Utc::now().timestamp())
+    }
+
+    fn text_at(&self, id: &str, text: &str, at: i64) -> Parcel {
+        let mut parcel = self.parcel(self.text, id, text);
+        parcel.at = at;
+        (self.sign)(&mut parcel, self.secret);
+        parcel
+    }
+
+    fn assert_acked(&self, answer: &Response) {
+        let (status, body) = self.ack;
+        assert_eq!(answer.status, status, "{}: {answer:?}", self.name);
+        match body {
+            Some((content_type, body)) => {
+                assert_eq!(answer.body, body, "{}", self.name);
+                assert!(
+                    answer.head.contains(&format!("content-type: {content_type}")),
+                    "{}: {}",
+                    self.name,
+                    answer.head
+                );
+            }
+            None if status == 204 => assert_eq!(answer.body, "", "{}", self.name),
+            None => assert!(answer.json()["status"].is_string(), "{}: {answer:?}", self.name),
+        }
+    }
+}
+
+/// An endpoint for every gateway, named as the gateway is.
+fn endpoints() -> String {
+    let endpoint = |row: &Row| {
+        format!(
+            "[[endpoint]]\nname = \"{name}\"\npath = \"/hooks/{name}\"\ngateway = \"{name}\"\npublic_url = \"{url}\"\nsecrets = [{secret}]\nrecipients = {{ dev_1 = \"{OURS}\" }}\n",
+            name = row.name,
+            url = row.url(),
+            secret = json!(row.secret),
+        )
+    };
+    ROWS.iter().map(endpoint).collect::<String>()
+        + "[action.note]\nlog = { message = \"a text\" }\n[[rule]]\nname = \"all\"\nany = true\nactions = [\"note\"]\n"
+}
+
+async fn messages(intake: &Intake, endpoint: &str) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM v1.messages WHERE endpoint = $1")
+        .bind(endpoint)
+        .fetch_one(intake.pool())
+        .await
+        .unwrap()
+}
+
+#[test]
+fn every_built_in_gateway_has_its_row() {
+    let mut names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+    let mut built_in: Vec<_> = builtin_names().collect();
+    names.sort_unstable();
+    built_in.sort_unstable();
+    assert_eq!(names, built_in);
+}
+
+#[tokio::test]
+async fn a_text_as_each_gateway_sends_it_is_stored_with_all_it_says_and_acknowledged_in_its_terms() {
+    type Stored = (
+        String,
+        String,
+        String,
+        Option<DateTime<Utc>>,
+        Option<String>,
+        bool,
+        Option<Value>,
+    );
+    let intake = Intake::start(&endpoints()).await;
+    for row in ROWS {
+        let parcel = row.text("id-1", "Grüße & 100% = \u{1f600}?");
+        row.assert_acked(&parcel.deliver(intake.address).await);
+        let stored: Stored = sqlx::query_as(
+            "SELECT sender, recipient, text, sent_at, message_id, verified, media FROM v1.messages WHERE endpoint = $1",
+        )
+        .bind(row.name)
+        .fetch_one(intake.pool())
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error}", row.name));
+        let (sender, recipient, text, sent_at, id, verified, media) = stored;
+        assert_eq!((sender.as_str(), recipient.as_str()), (SENDER, OURS), "{}", row.name);
+        assert_eq!(text, "Grüße & 100% = \u{1f600}?", "{}", row.name);
+        let expected = row.sent_at.map(|at| DateTime::parse_from_rfc3339(at).unwrap().to_utc());
+        assert_eq!(sent_at, expected, "{}", row.name);
+        assert_eq!(id.is_some(), row.name != "mobile-api-connect", "{}", row.name);
+        assert!(verified, "{}", row.name);
+        let media: Vec<(String, Option<String>)> = media.map_or_else(Vec::new, |media| {
+            let each = |file: &Value| {
+                (
+                    file["url"].as_str().unwrap().to_owned(),
+                    file["content_type"].as_str().map(str::to_owned),
+                )
+            };
+            media.as_array().unwrap().iter().map(each).collect()
+        });
+        let expected: &[(&str, Option<&str>)] = match row.name {
+            "twilio" => &[
+                ("https://api.twilio.com/1", Some("image/jpeg")),
+                ("https://api.twilio.com/2", Some("image/png")),
+            ],
+            "telnyx" => &[("https://media.telnyx.example/1.png", Some("image/png"))],
+            "httpsms" => &[("https://api.httpsms.com/v1/attachments/1.jpg", None)],
+            "bandwidth" => &[("https://messaging.bandwidth.com/api/v2/users/1/media/1", None)],
+            "generic" => &[("https://example.com/1", None)],
+            _ => &[],
+        };
+        let media: Vec<_> = media
+            .iter()
+            .map(|(url, kind)| (url.as_str(), kind.as_deref()))
+            .collect();
+        assert_eq!(media, expected, "{}", row.name);
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_one_message_and_another_one_is_another() {
+    let intake = Intake::start(&endpoints()).await;
+    for row in ROWS {
+        let first = row.text("id-1", "where are you?");
+        row.assert_acked(&first.deliver(intake.address).await);
+        // The same bytes, and the same text signed anew, as gateways do either.
+        row.assert_acked(&first.deliver(intake.address).await);
+        row.assert_acked(&row.text("id-1", "where are you?").deliver(intake.address).await);
+        assert_eq!(messages(&intake, row.name).await, 1, "{}", row.name);
+        row.assert_acked(&row.text("id-2", "where are you?").deliver(intake.address).await);
+        let another = i64::from(row.copies == Copies::Id);
+        assert_eq!(messages(&intake, row.name).await, 1 + another, "{}", row.name);
+        // An ID that comes with another text is not taken for a copy: a text must not be lost to a gateway's mistake.
+        row.assert_acked(&row.text("id-1", "found you").deliver(intake.address).await);
+        assert_eq!(messages(&intake, row.name).await, 2 + another, "{}", row.name);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_signed_or_signed_wrongly_is_refused_as_the_gateway_wants_it() {
+    let intake = Intake::start(&endpoints()).await;
+    for row in ROWS {
+        let bare = row.parcel(row.text, "id-1", "x");
+        let answer = bare.deliver(intake.address).await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (row.refused.0, ""),
+            "{}",
+            row.name
+        );
+        let mut wrong = row.parcel(row.text, "id-1", "x");
+        if row.name == "telnyx" {
+            (row.sign)(&mut wrong, row.secret);
+            wrong.body.push(b' ');
+        } else {
+            let secret = if row.name == "standard-webhooks" {
+                "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            } else {
+                "not the secret"
+            };
+            (row.sign)(&mut wrong, secret);
+            wrong.query = wrong.query.replace(' ', "+");
+        }
+        let answer = wrong.deliver(intake.address).await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (row.refused.1, ""),
+            "{}",
+            row.name
+        );
+        assert_eq!(messages(&intake, row.name).await, 0, "{}", row.name);
+    }
+}
+
+#[tokio::test]
+async fn a_signature_is_good_for_one_text_where_it_can_be() {
+    let intake = Intake::start(&endpoints()).await;
+    for row in ROWS {
+        let signed = row.text("id-1", "one");
+        let mut moved = signed.clone();
+        let other = String::from_utf8(signed.body.clone()).unwrap().replace("one", "two");
+        moved.body = other.into_bytes();
+        let answer = moved.deliver(intake.address).await;
+        match row.bound {
+            Bound::Payload => assert_eq!(answer.status, row.refused.1, "{}", row.name),
+            Bound::Nothing => row.assert_acked(&answer),
+            Bound::Once => {
+                row.assert_acked(&answer);
+                // Whoever came second is refused, and the same once more is not.
+                assert_eq!(
+                    signed.deliver(intake.address).await.status,
+                    row.refused.1,
+                    "{}",
+                    row.name
+                );
+                row.assert_acked(&moved.deliver(intake.address).await);
+                assert_eq!(messages(&intake, row.name).await, 1, "{}", row.name);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signature_is_good_for_as_long_as_the_gateway_tries_and_no_longer() {
+    const SLACK: i64 = 30;
+    let intake = Intake::start(&endpoints()).await;
+    for row in ROWS {
+        let now = Utc::now().timestamp();
+        let (taken, refused) = match row.window {
+            // Signed years ago, for all we know.
+            Window::None => (vec![now - 300_000_000], vec![]),
+            Window::Both(seconds) => (
+                vec![now - seconds + SLACK, now + seconds - SLACK],
+                vec![now - seconds - SLACK, now + seconds + SLACK],
+            ),
+            Window::Expires(seconds) => (vec![now - seconds + SLACK], vec![now - seconds - 60 - SLACK]),
+        };
+        for (nth, at) in taken.into_iter().enumerate() {
+            row.assert_acked(
+                &row.text_at(&format!("in-{nth}"), "in time", at)
+                    .deliver(intake.address)
+                    .await,
+            );
+        }
+        for (nth, at) in refused.into_iter().enumerate() {
+            let answer = row
+                .text_at(&format!("out-{nth}"), "too late", at)
+                .deliver(intake.address)
+                .await;
+            assert_eq!(answer.status, row.refused.1, "{} at {}", row.name, at - now);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_report_is_an_event_that_names_our_reply_and_its_state() {
+    type Reported = (
+        String,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        Option<DateTime<Utc>>,
+    );
+    let intake = Intake::start(&endpoints()).await;
+    let mut seen = 0;
+    for row in ROWS {
+        let Some(report) = row.report else { continue };
+        seen += 1;
+        let mut parcel = row.parcel(report, "7", "");
+        (row.sign)(&mut parcel, row.secret);
+        row.assert_acked(&parcel.deliver(intake.address).await);
+        row.assert_acked(&parcel.deliver(intake.address).await);
+        let reported: Vec<Reported> = sqlx::query_as(
+            "SELECT kind, gateway_id, reference, state, occurred_at FROM v1.gateway_events WHERE endpoint = $1",
+        )
+        .bind(row.name)
+        .fetch_all(intake.pool())
+        .await
+        .unwrap();
+        let [(_, id, reference, state, occurred_at)] = reported.as_slice() else {
+            panic!("{}: {reported:?}", row.name)
+        };
+        let named = [id, reference].into_iter().flatten().any(|name| name == "reply-7");
+        assert!(named, "{}: {reported:?}", row.name);
+        assert_eq!(
+            reference.as_deref().filter(|name| name.starts_with("r-")),
+            report.contains("r-@ID@").then_some("r-7"),
+            "{}",
+            row.name
+        );
+        assert_eq!(state.as_deref(), Some("delivered"), "{}", row.name);
+        let says_when = !matches!(row.name, "twilio" | "plivo");
+        assert_eq!(
+            occurred_at.map(|at| at.to_rfc3339()).as_deref(),
+            says_when.then_some("2026-06-12T14:33:00+00:00"),
+            "{}",
+            row.name
+        );
+        assert_eq!(messages(&intake, row.name).await, 0, "{}", row.name);
+    }
+    assert!(seen >= 13, "the table lost its reports");
+}
+
+#[tokio::test]
+async fn what_the_simulator_sends_for_each_gateway_is_what_the_gateway_would() {
+    let intake = Intake::start(&endpoints().replace("dev_1 =", "dev_sample =")).await;
+    for row in ROWS {
+        let gateway = Gateway::from_toml(builtin(row.name).unwrap()).unwrap();
+        let now = Utc::now();
+        let sample = Sample {
+            from: SENDER,
+            to: OURS,
+            text: "hours & \"days\"\n?",
+            sent_at: now,
+            now,
+            id: Uuid::now_v7(),
+        };
+        let secret = if row.name == "telnyx" {
+            STANDARD.encode(SEED)
+        } else {
+            row.secret.to_owned()
+        };
+        let signer = Signer::new(&gateway.signature, &secret.into(), None).unwrap();
+        let send = async |delivery: SampleDelivery| {
+            let mut outgoing = Outgoing {
+                method: delivery.method,
+                url: row.url(),
+                query: delivery.query,
+                headers: delivery
+                    .content_type
+                    .map(|kind| (http::header::CONTENT_TYPE, kind.parse().unwrap()))
+                    .into_iter()
+                    .collect(),
+                body: delivery.body,
+                at: now.timestamp_millis(),
+            };
+            signature::sign(&gateway.signature, &signer, &mut outgoing);
+            let method = outgoing.method.to_string();
+            let path = format!("/hooks/{}", row.name);
+            let target = if outgoing.query.is_empty() {
+                path
+            } else {
+                format!("{path}?{}", outgoing.query)
+            };
+            let mut request = format!(
+                "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
+                outgoing.body.len()
+            );
+            for (name, value) in &outgoing.headers {
+                request += &format!("{name}: {}\r\n", value.to_str().unwrap());
+            }
+            request += "\r\n";
+            raw(intake.address, &[request.as_bytes(), &outgoing.body].concat()).await
+        };
+        row.assert_acked(&send(gateway.sample_delivery(&sample).unwrap()).await);
+        let stored: (String, String, String) =
+            sqlx::query_as("SELECT sender, recipient, text FROM v1.messages WHERE endpoint = $1")
+                .bind(row.name)
+                .fetch_one(intake.pool())
+                .await
+                .unwrap_or_else(|error| panic!("{}: {error}", row.name));
+        assert_eq!(
+            stored,
+            (SENDER.to_owned(), OURS.to_owned(), sample.text.to_owned()),
+            "{}",
+            row.name
+        );
+        let report = SampleReport {
+            reply_ref: "ref-1",
+            reply_id: "reply-1",
+            state: DeliveryState::Delivered,
+        };
+        let Some(report) = gateway.sample_event(&sample, &report) else {
+            assert!(row.report.is_none(), "{} has no sample of a report", row.name);
+            continue;
+        };
+        row.assert_acked(&send(report).await);
+        let state: Option<String> = sqlx::query_scalar(
+            "SELECT state FROM v1.gateway_events WHERE endpoint = $1 AND (gateway_id = 'reply-1' OR reference IN ('ref-1', 'reply-1'))",
+        )
+        .bind(row.name)
+        .fetch_one(intake.pool())
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error}", row.name));
+        assert_eq!(state.as_deref(), Some("delivered"), "{}", row.name);
+    }
+}
