@@ -52,6 +52,13 @@ impl Kind {
             Self::Missing => "missing",
         }
     }
+
+    /// Reads that word.
+    pub fn from_stored(word: &str) -> Option<Self> {
+        [Self::Number, Self::Short, Self::Alpha, Self::Opaque, Self::Missing]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
 }
 
 /// A sender or a recipient: as given, and as remembered.
@@ -80,6 +87,16 @@ impl Address {
         Self {
             said: Some(said.to_owned()),
             ..normalise(number, format)
+        }
+    }
+
+    /// The address that was once read and stored, whatever the number format is now.
+    pub fn stored(raw: String, key: String, kind: Kind) -> Self {
+        Self {
+            raw,
+            key,
+            kind,
+            said: None,
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::email::Mail;
 use super::request::Rendered;
 use crate::job::{Job, Outcome};
-use crate::store::{ActionResult, Link, LinkChange, LoopLimits, SendGate, Store, StoreError, Turn};
+use crate::store::{ActionResult, Link, LinkChange, LoopLimits, Report, SendGate, Store, StoreError, Turn};
 
 /// `jobs.progress` of an action that sends a request.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -120,14 +120,14 @@ impl Journal {
     }
 
     /// What the gateway has told us about the reply with this reference.
-    pub(super) async fn event_for(&self, reference: &str) -> Result<Option<String>, Outcome> {
-        let event = match self {
-            Self::Store(store) => store.event_for_reference(reference).await,
+    pub(super) async fn report_on(&self, reference: &str) -> Result<Option<Report>, Outcome> {
+        let report = match self {
+            Self::Store(store) => store.report_on(reference).await,
             Self::Trial => Ok(None),
             #[cfg(test)]
-            Self::Scripted(script) => Ok(script.event_for(reference)),
+            Self::Scripted(script) => Ok(script.report_on(reference)),
         };
-        event.map_err(|error| Outcome::Retry {
+        report.map_err(|error| Outcome::Retry {
             error: format!("the reply was not looked up: {error}"),
             after: None,
         })

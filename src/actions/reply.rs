@@ -16,7 +16,7 @@ use super::request::Rendered;
 use crate::config::ReplyChannel;
 use crate::config::action::OnUnknown;
 use crate::job::{Job, JobKind, Outcome};
-use crate::store::{LoopLimits, SendGate};
+use crate::store::{LoopLimits, Report, SendGate};
 use crate::template::Template;
 
 /// How long to wait for the gateway's own report on a reply whose fate is unknown.
@@ -70,6 +70,7 @@ async fn attempt(
         _ => journal.clear_sending(job, &mut progress).await?,
     }
     Ok(match verdict {
+        // The store ties the gateway's reports to the reply by `reference`, and by the `id` among the captures.
         Verdict::Done { status, captures } => {
             Outcome::Done(json!({ "reference": reference, "status": status, "captures": captures }))
         }
@@ -93,8 +94,8 @@ async fn settle_unknown(
     on_unknown: OnUnknown,
     progress: &mut Progress,
 ) -> Result<(), Outcome> {
-    if let Some(event) = journal.event_for(reference).await? {
-        return Err(Outcome::Done(json!({ "reference": reference, "event": event })));
+    if let Some(report) = journal.report_on(reference).await? {
+        return Err(reported(reference, &report));
     }
     match &progress.sending {
         _ if on_unknown == OnUnknown::Resend => {
@@ -117,6 +118,15 @@ async fn settle_unknown(
             job.id
         ))),
     }
+}
+
+/// The gateway had it: it is done, or the gateway says that it will not arrive.
+fn reported(reference: &str, report: &Report) -> Outcome {
+    if report.is_failure() {
+        let why = report.error.as_deref().unwrap_or(&report.kind);
+        return Outcome::Discard(format!("the gateway could not deliver it: {why}"));
+    }
+    Outcome::Done(json!({ "reference": reference, "event": report.kind, "state": report.state }))
 }
 
 /// Notes that the next attempt finds a gateway that has had its time.

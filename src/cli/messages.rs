@@ -220,13 +220,18 @@ fn plan(config: &Config, endpoint: &Endpoint, quarantined: QuarantinedDelivery) 
     let items = endpoint
         .gateway
         .parse(&VerifiedBody::verified_when_stored(raw.clone()), &endpoint.reading);
-    let planned = |item| PlannedItem::of(item, &config.rulebook, &endpoint.policy, Standing::Verified);
+    let standing = if quarantined.verified {
+        Standing::Verified
+    } else {
+        Standing::Unverified { runs_actions: false }
+    };
+    let planned = |item| PlannedItem::of(item, &config.rulebook, &endpoint.policy, standing);
     Delivery {
         endpoint: Arc::from(endpoint.name.as_str()),
         suppression_group: Arc::from(endpoint.suppression_group.as_str()),
         raw,
         items: items.into_iter().map(planned).collect(),
-        verified: true,
+        verified: quarantined.verified,
         nonce: None,
         part_wait: endpoint.reassembly_wait,
         origin: Origin::Quarantine(quarantined.id),

@@ -195,6 +195,11 @@ pub struct ReplyChannel {
     pub request: HttpSpec,
     /// The longest text the gateway takes, in characters.
     pub max_text_chars: usize,
+    /// What the gateway's API answers to a reply that it takes, with `{reply_id}` for the ID it gives: for whoever stands in
+    /// for it. `{}` where its file has none.
+    pub sample_answer: String,
+    /// The status of that answer: the first that means done.
+    pub sample_status: u16,
 }
 
 /// Where the configuration is.

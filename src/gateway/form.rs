@@ -17,7 +17,8 @@ pub(super) fn to_json(body: &[u8]) -> Result<String, String> {
     if body.trim_ascii().is_empty() {
         return Ok(String::new());
     }
-    let fields = 1 + body.iter().filter(|byte| **byte == b'&').count();
+    let fields = body.split(|byte| *byte == b'&').filter(|field| !field.is_empty());
+    let fields = fields.count();
     if fields > MAX_FIELDS {
         return Err(format!("{fields} fields in one form; at most {MAX_FIELDS} are read"));
     }

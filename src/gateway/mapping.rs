@@ -246,17 +246,19 @@ impl Mapping {
     }
 
     /// The text as it is, be it empty: an empty SMS is a message. A bare number is one too (a code that lost its quotes).
+    /// Of several places the first that has words counts.
     fn text(&self, object: &Object<'_>) -> Result<String, String> {
-        let found = self.text.find(object, |field| match field {
-            Field::Text(text) => Some(Some(text.into_owned())),
-            Field::Number(number) => Some(Some(number.to_owned())),
-            Field::Bool(_) | Field::Other => Some(None),
-            Field::Absent => None,
-        });
-        match found {
-            Some(Some(text)) => Ok(text),
-            Some(None) => Err(format!("the text at {} is not a string", self.text)),
-            None => Err(format!("no text at {}", self.text)),
+        let mut reason = "no text at";
+        let mut empty = None;
+        for place in self.text.iter() {
+            match object.field(place) {
+                Field::Text(text) if text.is_empty() => empty = Some(String::new()),
+                Field::Text(text) => return Ok(text.into_owned()),
+                Field::Number(number) => return Ok(number.to_owned()),
+                Field::Bool(_) | Field::Other => reason = "there is no string at",
+                Field::Absent => {}
+            }
         }
+        empty.ok_or_else(|| format!("{reason} {}", self.text))
     }
 }

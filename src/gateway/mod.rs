@@ -211,8 +211,8 @@ impl Gateway {
         self.delivery(sample.fill_part(self.sample_part.as_ref()?, part))
     }
 
-    /// What it would report about a reply that `sample` stands for: from our number to somebody's. `None` when its file
-    /// has no `sample_event`, or no word for this state.
+    /// What it would report about the reply to `sample`: tokens stand for the text that is answered, so `{from}` is whom
+    /// the reply went to. `None` when its file has no `sample_event`, or no word for this state.
     pub fn sample_event(&self, sample: &Sample<'_>, report: &SampleReport<'_>) -> Option<SampleDelivery> {
         let word = self.event.as_ref()?.word_for(report.state)?;
         self.delivery(sample.fill_event(self.sample_event.as_ref()?, report, word))

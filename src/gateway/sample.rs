@@ -108,6 +108,9 @@ pub(super) fn event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 /// A sample is tried when the file is read, so that a mistake in it does not wait for somebody to send it.
 fn template<'de, D: Deserializer<'de>>(deserializer: D, besides: &[&str]) -> Result<Option<Template>, D::Error> {
     let template = Template(String::deserialize(deserializer)?.trim().to_owned());
+    if template.0.is_empty() {
+        return Err(D::Error::custom("the sample is empty"));
+    }
     let mut unknown = None;
     let tried = template.fill(|token| {
         if !TOKENS.contains(&token) && !besides.contains(&token) {

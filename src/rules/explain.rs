@@ -2,7 +2,7 @@
 //!
 //! It listens to the very same planning as the receive path, so it can never tell another story; it decides nothing itself.
 
-use super::{EndpointPolicy, LeftOut, Note, Plan, Rulebook, Verdict, decide};
+use super::{EndpointPolicy, LeftOut, Note, Plan, Rulebook, Verdict, consent_of, decide};
 use crate::message::InboundMessage;
 
 /// A plan and the reasons for it.
@@ -42,7 +42,8 @@ pub struct LeftOutJob {
 pub fn explain(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMessage) -> Explanation {
     let mut rules = Vec::new();
     let mut left_out = Vec::new();
-    let plan = decide(rulebook, policy, message, &mut |note| match note {
+    let consent = consent_of(policy, message);
+    let plan = decide(rulebook, policy, message, consent, &mut |note| match note {
         Note::Tried { rule, verdict } => rules.push(TriedRule::new(rule, verdict)),
         Note::LeftOut { action, rule, reason } => left_out.push(LeftOutJob {
             action: action.to_owned(),

@@ -171,12 +171,39 @@ pub fn plan(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMessa
     if message.encrypted {
         return Plan::default();
     }
+    let consent = consent_of(policy, message);
+    plan_with(rulebook, policy, message, standing, consent)
+}
+
+/// As [`plan`], for a text put together from parts of which one opted out when it came: whatever the whole says, it did.
+pub fn plan_opted_out(
+    rulebook: &Rulebook,
+    policy: &EndpointPolicy,
+    message: &InboundMessage,
+    standing: Standing,
+    opt_out: Decision,
+) -> Plan {
+    plan_with(rulebook, policy, message, standing, Some(opt_out))
+}
+
+fn plan_with(
+    rulebook: &Rulebook,
+    policy: &EndpointPolicy,
+    message: &InboundMessage,
+    standing: Standing,
+    consent: Option<Decision>,
+) -> Plan {
     let mut plan = match standing {
+        // of ciphertext, only what was readable counts
+        _ if message.encrypted => Plan {
+            consent,
+            ..Plan::default()
+        },
         Standing::Verified | Standing::Unverified { runs_actions: true } => {
-            decide(rulebook, policy, message, &mut |_| {})
+            decide(rulebook, policy, message, consent, &mut |_| {})
         }
         Standing::Unverified { runs_actions: false } => Plan {
-            consent: consent_of(policy, message),
+            consent,
             ..Plan::default()
         },
     };
@@ -230,9 +257,9 @@ fn decide<'a>(
     rulebook: &'a Rulebook,
     policy: &'a EndpointPolicy,
     message: &'a InboundMessage,
+    consent: Option<Decision>,
     note: &mut dyn FnMut(Note<'a>),
 ) -> Plan {
-    let consent = consent_of(policy, message);
     let mut planner = Planner {
         rulebook,
         policy,

@@ -225,10 +225,10 @@ fn form_of(received: &Received<'_>, body_hash: Option<&str>) -> Result<String, R
     Ok(parameters::sorted_and_joined(parameters::of_form(received.body)))
 }
 
-/// Whether this is the body's SHA-256 in hexadecimal. A public fact on both sides: the signature covers it.
+/// Whether this is the body's SHA-256 in hexadecimal, in lower case as every vendor writes it. A public fact on both sides:
+/// the signature covers it.
 pub(super) fn is_hash_of(hex: &str, body: &[u8]) -> bool {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(hex, &mut digest).is_ok() && digest == <[u8; 32]>::from(Sha256::digest(body))
+    hex == hex::encode(Sha256::digest(body))
 }
 
 /// The ways in which the same address can be written: as it is, and with the scheme's own port added or a port taken out.

@@ -201,13 +201,13 @@ impl Jwt {
         if let Some(issuer) = &self.issuer {
             claims.insert("iss".to_owned(), json!(issuer));
         }
+        let query = Some(outgoing.query.as_str()).filter(|query| !query.is_empty());
+        let url = whole(&outgoing.url, query);
         if self.audience {
-            claims.insert("aud".to_owned(), json!([outgoing.url]));
+            claims.insert("aud".to_owned(), json!([url]));
         }
         if let Some(claim) = &self.url_hash_claim {
-            let query = Some(outgoing.query.as_str()).filter(|query| !query.is_empty());
-            let url = whole(&outgoing.url, query);
-            claims.insert(claim.clone(), json!(hex::encode(Sha256::digest(url))));
+            claims.insert(claim.clone(), json!(hex::encode(Sha256::digest(&url))));
         }
         if let Some(claim) = &self.body_hash_claim
             && !outgoing.body.is_empty()

@@ -4,21 +4,24 @@
 //! per commit under load. A delivery is all or nothing; a batch that Postgres refuses is written again one delivery at a
 //! time, so that one bad row cannot fail its neighbours, and the refused one is kept in quarantine.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{Store, StoreError, consent, queue};
+use super::events::{self, NewEvent};
+use super::nonces::{self, NewNonce};
+use super::parts::{self, NewPart};
+use super::{Store, StoreError, consent, queue, refused};
 use crate::consent::{ConsentEvent, Decision};
-use crate::message::{GatewayEvent, InboundMessage, Item};
+use crate::message::{GatewayEvent, InboundMessage, Item, Part};
 use crate::metrics::{EndpointLabel, Metrics};
 use crate::rules::{self, EndpointPolicy, Plan, Rulebook, Standing};
 
@@ -89,7 +92,7 @@ impl PlannedItem {
     /// Plans one item of a parsed delivery.
     pub fn of(item: Item, rulebook: &Rulebook, policy: &EndpointPolicy, standing: Standing) -> Self {
         match item {
-            Item::Message(message) if message.part.is_some() => {
+            Item::Message(message) if message.part.as_ref().is_some_and(is_one_of_several) => {
                 let opt_out = rules::opt_out_in_part(policy, &message);
                 Self::Part(message, opt_out)
             }
@@ -103,10 +106,15 @@ impl PlannedItem {
     }
 }
 
+/// Anything else is taken for a whole text.
+fn is_one_of_several(part: &Part) -> bool {
+    part.total >= 2 && (1..=part.total).contains(&part.index)
+}
+
 /// What became of a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AcceptedStatus {
-    /// At least one message is new.
+    /// At least one message, or part of one, is new.
     Stored,
     /// Every message was known.
     Duplicate,
@@ -133,7 +141,8 @@ impl AcceptedStatus {
 pub struct Accepted {
     /// What became of it.
     pub status: AcceptedStatus,
-    /// The first message, event or quarantine entry it became; `None` for a repeated event or unreadable delivery.
+    /// The first message (for a part: the one that it will be part of), event or quarantine entry it became; `None` for a
+    /// repeated event or unreadable delivery.
     pub id: Option<Uuid>,
 }
 
@@ -161,6 +170,7 @@ pub struct Acceptor {
     deadline: Duration,
     /// Only to look whether the database is there; the writer has its own.
     store: Store,
+    closed_sets: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -182,6 +192,8 @@ impl Acceptor {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let options = store.pool().connect_options();
         let metrics = Arc::clone(metrics);
+        let closed_sets = Arc::new(Notify::new());
+        let wake = Arc::clone(&closed_sets);
         let write = move || {
             runtime.block_on(async {
                 let store = Store::new((*options).clone(), 1);
@@ -190,6 +202,7 @@ impl Acceptor {
                     waiting,
                     patience: deadline * 3,
                     metrics,
+                    closed_sets: wake,
                 };
                 writer.run().await;
                 store.close().await;
@@ -202,7 +215,13 @@ impl Acceptor {
             queue,
             deadline,
             store: store.clone(),
+            closed_sets,
         })
+    }
+
+    /// Told whenever a text in parts became complete here: a hint, polling is the truth.
+    pub fn closed_sets(&self) -> Arc<Notify> {
+        Arc::clone(&self.closed_sets)
     }
 
     /// Whether a delivery that came now could be committed in time, as far as can be told without writing.
@@ -239,6 +258,7 @@ struct Writer {
     waiting: mpsc::Receiver<Waiting>,
     patience: Duration,
     metrics: Arc<Metrics>,
+    closed_sets: Arc<Notify>,
 }
 
 impl Writer {
@@ -264,8 +284,8 @@ impl Writer {
         match self.commit(batch.as_slice()).await {
             Ok(accepted) => {
                 self.metrics.accept_seconds.observe(started.elapsed().as_secs_f64());
-                for (waiting, accepted) in batch.drain(..).zip(accepted) {
-                    tell(waiting.answer, Ok(accepted));
+                for (waiting, verdict) in batch.drain(..).zip(accepted) {
+                    tell(waiting.answer, verdict);
                 }
             }
             Err(error @ StoreError::Unavailable(_)) => {
@@ -288,7 +308,7 @@ impl Writer {
     async fn write_alone(&self, waiting: &Waiting) -> Result<Accepted, AcceptError> {
         let alone = std::slice::from_ref(waiting);
         let refused = match self.commit(alone).await {
-            Ok(accepted) => return accepted.first().copied().ok_or(AcceptError::Unavailable),
+            Ok(verdicts) => return verdicts.first().copied().unwrap_or(Err(AcceptError::Unavailable)),
             Err(StoreError::Refused(error)) => format!("the database refused it: {}", super::describe(&error)),
             Err(error) => {
                 tracing::error!(error = %error, "a delivery could not be stored");
@@ -296,35 +316,53 @@ impl Writer {
             }
         };
         tracing::error!(endpoint = %waiting.delivery.endpoint, reason = %refused, "a delivery is kept in quarantine");
-        let delivery = &waiting.delivery;
-        let entry = [Unreadable {
-            endpoint: &delivery.endpoint,
-            reason: &refused,
-            raw: &delivery.raw,
-        }];
-        let kept = async { insert_quarantine(&mut *self.store.pool().acquire().await?, &entry).await };
-        let ids = kept.await.map_err(|_: StoreError| AcceptError::Unavailable)?;
+        let ids = self.quarantine(&waiting.delivery, &refused).await;
+        let ids = ids.map_err(|_: StoreError| AcceptError::Unavailable)?;
         Ok(Accepted {
             status: AcceptedStatus::Quarantined,
             id: ids.first().copied().flatten(),
         })
     }
 
+    /// Of a text put together, the parts stay where they are; it is not tried again.
+    async fn quarantine(&self, delivery: &Delivery, reason: &str) -> Result<Vec<Option<Uuid>>, StoreError> {
+        let entry = [Unreadable {
+            endpoint: &delivery.endpoint,
+            reason,
+            raw: &delivery.raw,
+            verified: delivery.verified,
+        }];
+        let mut transaction = self.store.pool().begin().await?;
+        let ids = insert_quarantine(&mut transaction, &entry).await?;
+        if let Origin::Parts(set) = delivery.origin {
+            parts::take(&mut transaction, &[set]).await?;
+        }
+        transaction.commit().await?;
+        Ok(ids)
+    }
+
     /// One transaction. A database that hangs is left behind with its connection: whether it committed shows in the retry.
-    async fn commit(&self, batch: &[Waiting]) -> Result<Vec<Accepted>, StoreError> {
+    async fn commit(&self, batch: &[Waiting]) -> Result<Vec<Verdict>, StoreError> {
         let mut connection = self.store.pool().acquire().await?;
         let writing = write_batch(&mut connection, batch, &self.metrics);
         if let Ok(result) = tokio::time::timeout(self.patience, writing).await {
-            return result;
+            let written = result?;
+            if written.closed_sets {
+                self.closed_sets.notify_one();
+            }
+            return Ok(written.verdicts);
         }
         drop(connection.detach());
         Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
     }
 }
 
+/// What is told to whoever waits for a delivery.
+type Verdict = Result<Accepted, AcceptError>;
+
 /// The other side may have gone: then nobody needs the answer.
-fn tell(answer: oneshot::Sender<Result<Accepted, AcceptError>>, result: Result<Accepted, AcceptError>) {
-    if answer.send(result).is_err() {
+fn tell(answer: oneshot::Sender<Verdict>, verdict: Verdict) {
+    if answer.send(verdict).is_err() {
         tracing::debug!("a delivery was settled after its deadline");
     }
 }
@@ -336,80 +374,125 @@ struct NewMessage<'a> {
     endpoint: &'a str,
     suppression_group: &'a str,
     raw: &'a [u8],
+    verified: bool,
     message: &'a InboundMessage,
     plan: &'a Plan,
     dedupe_key: [u8; 32],
     conversation_id: Uuid,
+    /// Of a text put together: how many parts are missing.
+    missing_parts: Option<i16>,
 }
 
-struct NewEvent<'a> {
-    delivery: usize,
-    endpoint: &'a str,
-    raw: &'a [u8],
-    event: &'a GatewayEvent,
+impl NewMessage<'_> {
+    const fn is_of_parts(&self) -> bool {
+        self.missing_parts.is_some()
+    }
 }
 
 struct Unreadable<'a> {
     endpoint: &'a str,
     reason: &'a str,
     raw: &'a [u8],
+    verified: bool,
 }
 
 /// The batch, turned from deliveries into rows by kind.
 #[derive(Default)]
 struct Rows<'a> {
     messages: Vec<NewMessage<'a>>,
+    parts: Vec<NewPart<'a>>,
     events: Vec<NewEvent<'a>>,
     unreadable: Vec<Unreadable<'a>>,
     unreadable_of: Vec<usize>,
 }
 
 impl<'a> Rows<'a> {
-    fn of(batch: &'a [Waiting]) -> Self {
+    /// Without the deliveries whose verdict is known. `missing` tells of each set of parts how many it lacks.
+    fn of(batch: &'a [Waiting], verdicts: &Verdicts, missing: &HashMap<Uuid, i16>) -> Self {
         let mut rows = Self {
             messages: Vec::with_capacity(batch.len()),
             ..Self::default()
         };
         for (index, waiting) in batch.iter().enumerate() {
+            if verdicts.is_known(index) {
+                continue;
+            }
+            let set = match waiting.delivery.origin {
+                Origin::Parts(set) => missing.get(&set).map(|missing| (set, *missing)),
+                Origin::Gateway | Origin::Quarantine(_) | Origin::Refused(_) => None,
+            };
             for item in &waiting.delivery.items {
-                rows.push(index, &waiting.delivery, item);
+                rows.push(index, &waiting.delivery, item, set);
             }
         }
         rows
     }
 
-    fn push(&mut self, index: usize, delivery: &'a Delivery, item: &'a PlannedItem) {
+    fn push(&mut self, index: usize, delivery: &'a Delivery, item: &'a PlannedItem, set: Option<(Uuid, i16)>) {
         let endpoint = &*delivery.endpoint;
+        let suppression_group = &*delivery.suppression_group;
         let raw = &*delivery.raw;
+        let verified = delivery.verified;
         match item {
             PlannedItem::Message(message, plan) => self.messages.push(NewMessage {
-                id: Uuid::now_v7(),
+                id: set.map_or_else(Uuid::now_v7, |(set, _)| set),
                 delivery: index,
                 endpoint,
-                suppression_group: &delivery.suppression_group,
+                suppression_group,
                 raw,
+                verified,
                 message,
                 plan,
-                dedupe_key: message.dedupe_key(),
+                dedupe_key: dedupe_key(message, verified, set.map(|(set, _)| set)),
                 conversation_id: message.conversation_id(),
+                missing_parts: set.map(|(_, missing)| missing),
             }),
-            PlannedItem::Part(..) => {}
+            PlannedItem::Part(message, opt_out) => {
+                if let Some(part) = &message.part {
+                    self.parts.push(NewPart {
+                        delivery: index,
+                        endpoint,
+                        suppression_group,
+                        raw,
+                        verified,
+                        wait: delivery.part_wait,
+                        message,
+                        part,
+                        opt_out: opt_out.as_ref(),
+                    });
+                }
+            }
             PlannedItem::Event(event) => self.events.push(NewEvent {
                 delivery: index,
                 endpoint,
                 raw,
+                verified,
                 event,
             }),
             PlannedItem::Unreadable(reason) => {
-                self.unreadable.push(Unreadable { endpoint, reason, raw });
+                self.unreadable.push(Unreadable {
+                    endpoint,
+                    reason,
+                    raw,
+                    verified,
+                });
                 self.unreadable_of.push(index);
             }
         }
     }
 }
 
+/// What nobody has signed has keys of its own kind: a forged message must not take the place of the genuine one.
+fn dedupe_key(message: &InboundMessage, verified: bool, set: Option<Uuid>) -> [u8; 32] {
+    match set {
+        Some(set) => parts::dedupe_key_of_set(set),
+        None if verified => message.dedupe_key(),
+        None => parts::hash(&[b"unverified", &message.dedupe_key()]),
+    }
+}
+
 /// What each delivery came to, the most telling part winning: a new message, a copy, an unreadable part, an event.
-struct Verdicts(Vec<Option<Accepted>>);
+struct Verdicts(Vec<Option<Verdict>>);
 
 impl Verdicts {
     fn note(&mut self, delivery: usize, status: AcceptedStatus, id: Option<Uuid>) {
@@ -419,28 +502,74 @@ impl Verdicts {
             AcceptedStatus::Quarantined => 1,
             AcceptedStatus::Event => 0,
         };
-        if let Some(slot) = self.0.get_mut(delivery)
-            && slot.is_none_or(|known| rank(status) > rank(known.status))
-        {
-            *slot = Some(Accepted { status, id });
+        let Some(slot) = self.0.get_mut(delivery) else { return };
+        let is_telling = match slot {
+            None => true,
+            Some(Ok(known)) => rank(status) > rank(known.status),
+            Some(Err(_)) => false,
+        };
+        if is_telling {
+            *slot = Some(Ok(Accepted { status, id }));
         }
     }
+
+    fn refuse(&mut self, delivery: usize, error: AcceptError) {
+        if let Some(slot) = self.0.get_mut(delivery) {
+            *slot = Some(Err(error));
+        }
+    }
+
+    fn is_known(&self, delivery: usize) -> bool {
+        self.0.get(delivery).is_some_and(Option::is_some)
+    }
+
+    /// One for each delivery. A delivery that holds nothing is an event that says nothing.
+    fn finish(self) -> Vec<Verdict> {
+        let nothing = Accepted {
+            status: AcceptedStatus::Event,
+            id: None,
+        };
+        self.0
+            .into_iter()
+            .map(|verdict| verdict.unwrap_or(Ok(nothing)))
+            .collect()
+    }
+}
+
+/// A committed batch.
+struct Written {
+    verdicts: Vec<Verdict>,
+    /// Whether a text in parts can be put together now.
+    closed_sets: bool,
 }
 
 async fn write_batch(
     connection: &mut PgConnection,
     batch: &[Waiting],
     metrics: &Metrics,
-) -> Result<Vec<Accepted>, StoreError> {
-    let rows = Rows::of(batch);
+) -> Result<Written, StoreError> {
     let mut verdicts = Verdicts(vec![None; batch.len()]);
     let mut transaction = connection.begin().await?;
+    refuse_replays(&mut transaction, batch, &mut verdicts).await?;
+    let missing = take_sets(&mut transaction, batch, &mut verdicts).await?;
+    let rows = Rows::of(batch, &verdicts, &missing);
     let mut behind = Vec::new();
     if !rows.messages.is_empty() {
         behind = accept_messages(&mut transaction, &rows.messages, &mut verdicts, metrics).await?;
     }
+    let mut closed_sets = false;
+    if !rows.parts.is_empty() {
+        let kept = parts::accept(&mut transaction, &rows.parts).await?;
+        for (part, kept) in rows.parts.iter().zip(kept) {
+            verdicts.note(part.delivery, kept.status, Some(kept.set));
+            closed_sets |= kept.closed_one;
+        }
+    }
     if !rows.events.is_empty() {
-        accept_events(&mut transaction, &rows.events, &mut verdicts).await?;
+        let ids = events::accept(&mut transaction, &rows.events).await?;
+        for (event, id) in rows.events.iter().zip(ids) {
+            verdicts.note(event.delivery, AcceptedStatus::Event, id);
+        }
     }
     if !rows.unreadable.is_empty() {
         let ids = insert_quarantine(&mut transaction, &rows.unreadable).await?;
@@ -448,19 +577,78 @@ async fn write_batch(
             verdicts.note(delivery, AcceptedStatus::Quarantined, id);
         }
     }
-    for (waiting, verdict) in batch.iter().zip(&verdicts.0) {
-        if let (Origin::Quarantine(entry), Some(accepted)) = (waiting.delivery.origin, verdict)
-            && accepted.status != AcceptedStatus::Quarantined
-        {
-            admit(&mut transaction, entry, accepted.id).await?;
-        }
-    }
+    admit_all(&mut transaction, batch, &verdicts).await?;
     transaction.commit().await?;
     // Committed: whatever fails from here on, the deliveries are stored, and a worker's sweep finds what is forgotten.
     if let Err(error) = queue::promote_after_commit(connection, &behind).await {
         tracing::warn!(error = %error, "could not look again at lanes whose head may have ended");
     }
-    Ok(verdicts.0.into_iter().flatten().collect())
+    Ok(Written {
+        verdicts: verdicts.finish(),
+        closed_sets,
+    })
+}
+
+/// Where no delivery has a nonce there is no statement.
+async fn refuse_replays(
+    connection: &mut PgConnection,
+    batch: &[Waiting],
+    verdicts: &mut Verdicts,
+) -> Result<(), StoreError> {
+    let mut nonces = Vec::new();
+    for (delivery, Waiting { delivery: of, .. }) in batch.iter().enumerate() {
+        nonces.extend(of.nonce.map(|nonce| NewNonce {
+            delivery,
+            endpoint: &of.endpoint,
+            nonce,
+        }));
+    }
+    for replayed in nonces::remember(connection, &nonces).await? {
+        verdicts.refuse(replayed, AcceptError::Replayed);
+    }
+    Ok(())
+}
+
+/// Takes the sets of parts that this batch makes messages of; those that another process has made are copies. Where there is
+/// none there is no statement.
+async fn take_sets(
+    connection: &mut PgConnection,
+    batch: &[Waiting],
+    verdicts: &mut Verdicts,
+) -> Result<HashMap<Uuid, i16>, StoreError> {
+    let set_of = |waiting: &Waiting| match waiting.delivery.origin {
+        Origin::Parts(set) => Some(set),
+        Origin::Gateway | Origin::Quarantine(_) | Origin::Refused(_) => None,
+    };
+    let sets: Vec<Uuid> = batch.iter().filter_map(set_of).collect();
+    if sets.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let missing = parts::take(connection, &sets).await?;
+    let mut free: HashSet<Uuid> = missing.keys().copied().collect();
+    for (delivery, waiting) in batch.iter().enumerate() {
+        if let Some(set) = set_of(waiting)
+            && !free.remove(&set)
+        {
+            verdicts.note(delivery, AcceptedStatus::Duplicate, Some(set));
+        }
+    }
+    Ok(missing)
+}
+
+/// Notes on what was kept that it has become a message now.
+async fn admit_all(connection: &mut PgConnection, batch: &[Waiting], verdicts: &Verdicts) -> Result<(), StoreError> {
+    for (waiting, verdict) in batch.iter().zip(&verdicts.0) {
+        let Some(Ok(accepted)) = verdict else { continue };
+        match waiting.delivery.origin {
+            Origin::Quarantine(entry) if accepted.status != AcceptedStatus::Quarantined => {
+                admit(connection, entry, accepted.id).await?;
+            }
+            Origin::Refused(entry) => refused::admit(connection, entry, accepted.id).await?,
+            Origin::Quarantine(_) | Origin::Gateway | Origin::Parts(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Returns the lanes in which a job was queued behind another.
@@ -507,6 +695,7 @@ async fn plan_jobs<'a>(
                 tier: i16::from(decision.tier),
             };
             may_confirm = match decision.event {
+                ConsentEvent::OptOut if message.is_of_parts() => opt_out_of_parts(connection, &asked).await?,
                 ConsentEvent::OptOut => consent::opt_out(connection, &asked).await?,
                 ConsentEvent::OptIn => consent::opt_in(connection, &asked).await?,
                 ConsentEvent::Help => true,
@@ -526,6 +715,15 @@ async fn plan_jobs<'a>(
     Ok(jobs)
 }
 
+/// What a part has asked for was recorded when it came, and may have been lifted since: it is not recorded again.
+async fn opt_out_of_parts(connection: &mut PgConnection, asked: &consent::Asked<'_>) -> Result<bool, StoreError> {
+    let earlier = parts::opted_out(connection, asked.message_id).await?;
+    if earlier.in_a_part {
+        return Ok(earlier.in_force);
+    }
+    consent::opt_out(connection, asked).await
+}
+
 /// Inserts the messages that are new and returns their IDs; the unique index decides, also against other processes.
 async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'_>]) -> Result<Vec<Uuid>, StoreError> {
     let column = |get: &dyn Fn(&NewMessage<'_>) -> String| messages.iter().map(get).collect::<Vec<_>>();
@@ -535,10 +733,6 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
     let conversations: Vec<Uuid> = messages.iter().map(|m| m.conversation_id).collect();
     let answerable: Vec<bool> = messages.iter().map(|m| m.message.sender.can_be_answered()).collect();
     let sent: Vec<Option<DateTime<Utc>>> = messages.iter().map(|m| m.message.sent_at).collect();
-    let tiers: Vec<Option<i16>> = messages
-        .iter()
-        .map(|m| m.plan.consent.as_ref().map(|d| i16::from(d.tier)))
-        .collect();
     let raw: Vec<&[u8]> = messages.iter().map(|m| m.raw).collect();
     let endpoints = column(&|m| m.endpoint.to_owned());
     let senders = column(&|m| m.message.sender.key().to_owned());
@@ -553,23 +747,24 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
     let tenant_names = optional(&|m| m.message.tenant_name.clone());
     let gateway_rules = optional(&|m| m.message.gateway_rule.clone());
     let rules = optional(&|m| m.plan.rule.clone());
-    let events = optional(&|m| m.plan.consent.as_ref().map(|d| d.event.as_str().to_owned()));
-    let keywords = optional(&|m| m.plan.consent.as_ref().map(|d| d.keyword.clone().into_owned()));
+    let more = MoreColumns::of(messages);
     let inserted = sqlx::query_scalar!(
         r#"
         INSERT INTO smshook.messages (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable,
             recipient, recipient_raw, text, sent_at, message_id, reference, device_id, tenant_id, tenant_name,
-            gateway_rules, rule, consent_event, consent_tier, consent_keyword, raw)
+            gateway_rules, rule, consent_event, consent_tier, consent_keyword, raw, verified, encrypted, media,
+            missing_parts)
         SELECT m.id, m.endpoint, m.dedupe_key, m.conversation_id, m.sender, m.sender_raw, m.sender_answerable,
             m.recipient, m.recipient_raw, m.text, m.sent_at, m.message_id, m.reference, m.device_id, m.tenant_id,
             m.tenant_name, array_remove(ARRAY[m.gateway_rule], NULL), m.rule, m.consent_event, m.consent_tier,
-            m.consent_keyword, m.raw
+            m.consent_keyword, m.raw, m.verified, m.encrypted, m.media, m.missing_parts
         FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::text[], $7::bool[], $8::text[],
             $9::text[], $10::text[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-            $17::text[], $18::text[], $19::text[], $20::int2[], $21::text[], $22::bytea[])
+            $17::text[], $18::text[], $19::text[], $20::int2[], $21::text[], $22::bytea[], $23::bool[],
+            $24::bool[], $25::jsonb[], $26::int2[])
             AS m (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable, recipient,
             recipient_raw, text, sent_at, message_id, reference, device_id, tenant_id, tenant_name, gateway_rule, rule,
-            consent_event, consent_tier, consent_keyword, raw)
+            consent_event, consent_tier, consent_keyword, raw, verified, encrypted, media, missing_parts)
         -- one order for every process, so that two batches with the same copies cannot wait for each other in a circle
         ORDER BY m.dedupe_key, m.id
         ON CONFLICT (endpoint, dedupe_key) DO NOTHING
@@ -593,14 +788,49 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         &tenant_names as &[Option<String>],
         &gateway_rules as &[Option<String>],
         &rules as &[Option<String>],
-        &events as &[Option<String>],
-        &tiers as &[Option<i16>],
-        &keywords as &[Option<String>],
+        &more.events as &[Option<&str>],
+        &more.tiers as &[Option<i16>],
+        &more.keywords as &[Option<String>],
         &raw as &[&[u8]],
+        &more.verified,
+        &more.encrypted,
+        &more.media as &[Option<Value>],
+        &more.missing_parts as &[Option<i16>],
     )
     .fetch_all(connection)
     .await?;
     Ok(inserted)
+}
+
+/// What messages say about consent, and what is known of them besides the text: one column each.
+#[derive(Default)]
+struct MoreColumns {
+    events: Vec<Option<&'static str>>,
+    tiers: Vec<Option<i16>>,
+    keywords: Vec<Option<String>>,
+    verified: Vec<bool>,
+    encrypted: Vec<bool>,
+    media: Vec<Option<Value>>,
+    missing_parts: Vec<Option<i16>>,
+}
+
+impl MoreColumns {
+    fn of(messages: &[NewMessage<'_>]) -> Self {
+        let mut columns = Self::default();
+        for new in messages {
+            let decision = new.plan.consent.as_ref();
+            columns.events.push(decision.map(|decision| decision.event.as_str()));
+            columns.tiers.push(decision.map(|decision| i16::from(decision.tier)));
+            columns
+                .keywords
+                .push(decision.map(|decision| decision.keyword.clone().into_owned()));
+            columns.verified.push(new.verified);
+            columns.encrypted.push(new.message.encrypted);
+            columns.media.push(parts::media_to_json(&new.message.media));
+            columns.missing_parts.push(new.missing_parts);
+        }
+        columns
+    }
 }
 
 /// Counts copies on the message they are copies of and merges the gateway rules they name. In the order of `copies`.
@@ -680,64 +910,6 @@ async fn warn_of_shared_ids(
     Ok(())
 }
 
-/// Stores events once each and ties them to the reply whose reference they echo.
-async fn accept_events(
-    connection: &mut PgConnection,
-    events: &[NewEvent<'_>],
-    verdicts: &mut Verdicts,
-) -> Result<(), StoreError> {
-    let mut ids: HashMap<(&str, [u8; 32], usize), Uuid> = HashMap::new();
-    for (position, new) in events.iter().enumerate() {
-        // Several events of one body share its hash: the position keeps them apart.
-        let mut hash = Sha256::new();
-        hash.update(new.raw);
-        let nth = events
-            .iter()
-            .take(position)
-            .filter(|earlier| earlier.delivery == new.delivery)
-            .count();
-        hash.update((nth as u64).to_be_bytes());
-        let digest: [u8; 32] = hash.finalize().into();
-        let id = match ids.entry((new.endpoint, digest, nth)) {
-            Entry::Occupied(_) => None,
-            Entry::Vacant(slot) => {
-                let id = insert_event(connection, new, &digest).await?;
-                id.map(|id| *slot.insert(id))
-            }
-        };
-        verdicts.note(new.delivery, AcceptedStatus::Event, id);
-    }
-    Ok(())
-}
-
-async fn insert_event(
-    connection: &mut PgConnection,
-    new: &NewEvent<'_>,
-    digest: &[u8; 32],
-) -> Result<Option<Uuid>, StoreError> {
-    let event = new.event;
-    let id = sqlx::query_scalar!(
-        r#"
-        INSERT INTO smshook.gateway_events
-            (id, endpoint, kind, reference, gateway_id, occurred_at, job_id, raw_sha256, raw)
-        VALUES ($1, $2, $3, $4, $5, $6, (SELECT s.job_id FROM smshook.sends s WHERE s.reference = $4), $7, $8)
-        ON CONFLICT (endpoint, raw_sha256) DO NOTHING
-        RETURNING id
-        "#,
-        Uuid::now_v7(),
-        new.endpoint,
-        event.kind,
-        event.reference,
-        event.gateway_id,
-        event.occurred_at,
-        digest.as_slice(),
-        new.raw,
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(id)
-}
-
 /// Keeps what could not be read; a repeated delivery is counted on its entry.
 async fn insert_quarantine(
     connection: &mut PgConnection,
@@ -745,11 +917,16 @@ async fn insert_quarantine(
 ) -> Result<Vec<Option<Uuid>>, StoreError> {
     let mut ids = Vec::with_capacity(unreadable.len());
     for entry in unreadable {
-        let digest = Sha256::digest(entry.raw);
+        let mut hash = Sha256::new();
+        hash.update(entry.raw);
+        if !entry.verified {
+            hash.update(b"unverified");
+        }
+        let digest = hash.finalize();
         let id = sqlx::query_scalar!(
             r#"
-            INSERT INTO smshook.quarantine (id, endpoint, reason, raw_sha256, raw)
-            VALUES ($1, $2, $3, $4, $5)
+            INSERT INTO smshook.quarantine (id, endpoint, reason, raw_sha256, raw, verified)
+            VALUES ($1, $2, $3, $4, $5, $6)
             ON CONFLICT (endpoint, raw_sha256) DO UPDATE SET duplicates = quarantine.duplicates + 1
             RETURNING id
             "#,
@@ -758,6 +935,7 @@ async fn insert_quarantine(
             entry.reason,
             digest.as_slice(),
             entry.raw,
+            entry.verified,
         )
         .fetch_one(&mut *connection)
         .await?;

@@ -8,11 +8,15 @@ mod accept;
 mod awaited;
 mod consent;
 mod diagnose;
+mod events;
 mod links;
+mod nonces;
 mod observe;
 mod operate;
+mod parts;
 mod pauses;
 mod queue;
+mod refused;
 mod sends;
 
 use std::borrow::Cow;
@@ -24,10 +28,14 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Nonce, Origin, PlannedItem};
 pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
+pub use events::Report;
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
+pub use nonces::MOST_NONCES_PER_ENDPOINT;
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
+pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
+pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
 pub use sends::{LoopLimits, SendGate};
 
 /// Every schema change, in order; forward only.

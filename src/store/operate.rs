@@ -155,6 +155,8 @@ pub struct QuarantinedDelivery {
     pub endpoint: String,
     /// The body as verified then.
     pub raw: Bytes,
+    /// False for what an observing endpoint took: what is read of it now is not verified either.
+    pub verified: bool,
 }
 
 impl Store {
@@ -248,7 +250,7 @@ impl Store {
     pub async fn quarantined(&self, id: Option<Uuid>, limit: i64) -> Result<Vec<QuarantinedDelivery>, StoreError> {
         let rows = sqlx::query!(
             r#"
-            SELECT id, endpoint, raw FROM smshook.quarantine
+            SELECT id, endpoint, raw, verified FROM smshook.quarantine
             WHERE admitted_at IS NULL AND ($1::uuid IS NULL OR id = $1) ORDER BY received_at, id LIMIT $2
             "#,
             id,
@@ -262,6 +264,7 @@ impl Store {
                 id: row.id,
                 endpoint: row.endpoint,
                 raw: Bytes::from(row.raw),
+                verified: row.verified,
             })
             .collect())
     }

@@ -19,6 +19,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, Postgres};
 use uuid::Uuid;
 
+use super::events::{self, Named};
 use super::pauses::{self, Refused};
 use super::{Store, StoreError, awaited, storable, storable_text};
 use crate::job::{Job, JobKind, JobMessage, Outcome, waited_for};
@@ -366,6 +367,23 @@ impl Settlement {
             Outcome::Release => ("available", "release", None, None, true),
         }
     }
+
+    /// The gateway's ID of a reply that it took: the result of a reply has our `reference`, and what was captured.
+    fn named(&self) -> Option<Named> {
+        let Outcome::Done(result) = &self.outcome else {
+            return None;
+        };
+        result.get("reference")?;
+        let id = match result.pointer("/captures/id")? {
+            Value::String(id) if !id.is_empty() => id.clone(),
+            Value::Number(id) => id.to_string(),
+            _ => return None,
+        };
+        Some(Named {
+            job_id: self.job_id,
+            id,
+        })
+    }
 }
 
 impl Store {
@@ -588,10 +606,18 @@ impl Store {
 /// One transaction: the settlements, the actions that they pause or let go on, and then the successors of those that ended.
 async fn settle_all(connection: &mut PgConnection, settlements: &[Settlement]) -> Result<usize, StoreError> {
     let mut transaction = connection.begin().await?;
+    let named: Vec<Named> = settlements.iter().filter_map(Settlement::named).collect();
+    events::lock_names(&mut transaction, &named).await?;
     let settled = settle_rows(&mut transaction, settlements).await?;
     let row = |settlement: &Settlement| settled.iter().find(|row| row.id == settlement.job_id);
     let refused: Vec<Refused<'_>> = settlements.iter().filter_map(|s| refusal(s, row)).collect();
     let paused = pauses::pause(&mut transaction, &refused).await?;
+    for named in named
+        .iter()
+        .filter(|named| settled.iter().any(|row| row.id == named.job_id))
+    {
+        events::name(&mut transaction, named).await?;
+    }
     let resumed: BTreeSet<&str> = settled
         .iter()
         .filter(|row| row.resumes)

@@ -89,16 +89,6 @@ impl Store {
         transaction.commit().await?;
         Ok(SendGate::Clear)
     }
-
-    /// The latest event of a gateway about the reply with this reference: it did arrive there.
-    pub async fn event_for_reference(&self, reference: &str) -> Result<Option<String>, StoreError> {
-        Ok(sqlx::query_scalar!(
-            "SELECT kind FROM smshook.gateway_events WHERE reference = $1 ORDER BY received_at DESC LIMIT 1",
-            reference
-        )
-        .fetch_optional(&self.pool)
-        .await?)
-    }
 }
 
 async fn hold(connection: &mut PgConnection, job: &Job) -> Result<Option<Held>, StoreError> {
@@ -195,7 +185,9 @@ async fn record(
     sqlx::query!(
         r#"
         INSERT INTO smshook.sends (job_id, conversation_id, reference, opt_out_id) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (job_id) DO UPDATE SET started_at = now()
+        ON CONFLICT (job_id) DO UPDATE
+        -- another text under the same reference: what was reported of the last one is not about it
+        SET started_at = now(), gateway_message_id = NULL, state = NULL, state_at = NULL, error = NULL
         "#,
         job.id,
         job.message.conversation_id,

@@ -31,4 +31,5 @@ mod queue;
 mod readme;
 mod receive;
 mod signatures;
+mod vendor_libraries;
 mod views;

@@ -689,6 +689,8 @@ def messagebird(node):
     fixture.invalid("a text sent to another path", {**text, "url": URL + "2"})
     fixture.invalid("no hash of the body", signed(claims(payload_hash=None)))
     fixture.invalid("no hash of the URL", signed(claims(url_hash=None)))
+    upper = hashlib.sha256(body.encode()).hexdigest().upper()
+    fixture.invalid("the hash of the body in upper case", signed(claims(payload_hash=upper)), stricter="One spelling of a hash is enough.")
     fixture.invalid("no issuer", signed(claims(iss=None)))
     fixture.invalid("another issuer", signed(claims(iss="messagebird")))
     fixture.invalid("five minutes after it expired", {**text, "at": AT + 360})

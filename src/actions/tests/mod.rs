@@ -20,7 +20,7 @@ use super::progress::Journal;
 use super::*;
 use crate::config::action::{BodySpec, HeaderSource, StatusSet};
 use crate::job::JobMessage;
-use crate::store::SendGate;
+use crate::store::{Report, SendGate};
 use crate::template::Tree;
 
 /// What the scripted server does with one request, once it has read it whole.
@@ -158,9 +158,13 @@ impl Script {
         self.gate.clone()
     }
 
-    pub(super) fn event_for(&self, reference: &str) -> Option<String> {
+    pub(super) fn report_on(&self, reference: &str) -> Option<Report> {
         assert_eq!(reference, KEY);
-        self.event.clone()
+        self.event.clone().map(|kind| Report {
+            kind,
+            state: None,
+            error: None,
+        })
     }
 }
 

@@ -15,6 +15,8 @@ fn channel(origin: &str) -> ReplyChannel {
     ReplyChannel {
         request,
         max_text_chars: 160,
+        sample_answer: "{}".to_owned(),
+        sample_status: 202,
     }
 }
 

@@ -15,8 +15,12 @@ use super::connector::{AuthHeader, Making};
 use super::http::{Credentials, Names, Spot};
 use crate::config::connector::TokenSpec;
 use crate::config::file;
+use crate::config::tree::Place;
 use crate::connector::{Auth, AuthKind, TokenRequest};
 use crate::template::Context;
+
+/// What stands before user name and password in their header.
+pub(super) const BASIC: &str = "Basic ";
 
 /// How one connection proves who it is.
 #[derive(Default)]
@@ -89,16 +93,22 @@ impl Reader<'_> {
         };
         let (username, _) = self.filled(&spot.key("username"), making, username)?;
         let (password, _) = self.filled(&spot.key("password"), making, password)?;
+        let encoded = self.basic_value(making.place, &username, &password)?;
+        Some(Proof {
+            headers: vec![(AUTHORIZATION, BASIC.to_owned(), encoded)],
+            token: None,
+        })
+    }
+
+    /// What stands behind [`BASIC`] in the header of RFC 7617.
+    pub(super) fn basic_value(&mut self, place: &Place, username: &str, password: &str) -> Option<SecretString> {
         if username.contains(':') {
             let help = "the colon stands between user name and password (RFC 7617)";
-            self.error(making.place, "a user name must not have a colon in it", help);
+            self.error(place, "a user name must not have a colon in it", help);
             return None;
         }
         let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
-        Some(Proof {
-            headers: vec![(AUTHORIZATION, "Basic ".to_owned(), SecretString::from(encoded))],
-            token: None,
-        })
+        Some(SecretString::from(encoded))
     }
 
     fn filled(&mut self, spot: &Spot, making: &Making<'_>, text: &str) -> Option<(String, usize)> {

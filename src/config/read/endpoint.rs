@@ -95,7 +95,10 @@ impl Reader<'_> {
         let verified = self.verified(place, &typed, own, server)?;
         let gateway = verified.gateway;
         let has_reply = typed.reply.is_some();
-        let reply = typed.reply.and_then(|reply| self.reply_channel(place, &gateway, reply));
+        let reply = typed
+            .reply
+            .as_ref()
+            .and_then(|reply| self.reply_channel(place, &gateway, reply));
         if !has_reply && texts.help.is_some() {
             let help = "add `reply = { token = { env = \"SMS_API_TOKEN\" } }` to the endpoint";
             self.warn(

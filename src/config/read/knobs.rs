@@ -505,7 +505,7 @@ impl Reader<'_> {
 }
 
 /// `[a-z0-9-]{1,63}`, not beginning or ending with `-` (RFC 1035, section 2.3.1, with digits first as well).
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (1..=63).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-')
 }

@@ -14,6 +14,7 @@ mod knobs;
 mod quantity;
 mod reply;
 mod rule;
+mod settings;
 mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

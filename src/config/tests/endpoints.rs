@@ -260,9 +260,8 @@ fn a_gateway_like_another_has_its_keys_but_for_its_own() {
     assert_eq!(gateway.title, "Mine");
     let headers: Vec<_> = gateway.signature.headers().map(ToString::to_string).collect();
     assert_eq!(headers, ["x-mine"], "a list is replaced");
-    assert_eq!(
-        gateway.signature.timestamp_header().unwrap(),
-        "x-time",
+    assert!(
+        gateway.signature.all_headers().iter().any(|name| *name == "x-time"),
         "a table is merged"
     );
     // through another of one's own, wherever that stands
