@@ -31,5 +31,6 @@ mod queue;
 mod readme;
 mod receive;
 mod signatures;
+mod simulator;
 mod vendor_libraries;
 mod views;

@@ -240,7 +240,7 @@ impl Reader<'_> {
         for (key, text) in given {
             typed.entry(*key).or_insert_with(|| (*text).into());
         }
-        let merged = merged(base, typed);
+        let merged = gateway::merged(&base, &typed);
         let (gateway, whole) = self.fill_merged::<Gateway>(place, &merged);
         gateway.filter(|_| whole).map(|_| merged)
     }
@@ -320,18 +320,6 @@ impl<'t> Scheme<'t> {
     fn uses_nonces(&self) -> bool {
         self.has("nonce_header")
     }
-}
-
-/// `over` laid over `base`: tables are merged, everything else is replaced.
-fn merged(mut base: toml::Table, over: toml::Table) -> toml::Table {
-    for (key, value) in over {
-        let value = match (base.remove(&key), value) {
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => toml::Value::Table(merged(base, over)),
-            (_, value) => value,
-        };
-        base.insert(key, value);
-    }
-    base
 }
 
 /// A gateway's table with this key of its `[signature]` set, if it is to be.
