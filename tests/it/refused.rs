@@ -134,7 +134,12 @@ async fn what_is_too_old_goes_also_when_nothing_comes() {
 async fn a_delivery_that_is_verified_after_all_is_stored_and_marked_in_one_transaction() {
     let database = TestDatabase::new().await;
     let direct = Direct::over(&database, "");
-    let id = direct.store.keep_refused(&refused("body"), PLENTY).await.unwrap().unwrap();
+    let id = direct
+        .store
+        .keep_refused(&refused("body"), PLENTY)
+        .await
+        .unwrap()
+        .unwrap();
     let number = |digits| normalise(digits, &NumberFormat::E164);
     let message = || {
         let message = InboundMessage::new(number("+15551230001"), number("+15550009999"), "hello".to_owned());
@@ -168,5 +173,8 @@ async fn neither_the_view_nor_a_log_shows_header_values_or_the_query() {
     assert!(row.contains("x-signature") && row.contains("body"), "{row}");
     assert!(!row.contains("sha256=") && !row.contains("hidden"), "{row}");
     let logged = format!("{:?}", refused("body"));
-    assert!(!logged.contains("sha256=") && !logged.contains("hidden") && !logged.contains("body\""), "{logged}");
+    assert!(
+        !logged.contains("sha256=") && !logged.contains("hidden") && !logged.contains("body\""),
+        "{logged}"
+    );
 }

@@ -38,9 +38,15 @@ async fn a_forged_message_never_takes_the_place_of_the_genuine_one() {
     let direct = Direct::over(&database, REPLYING);
     let forged = direct.accept(direct.unverified(text("hello"), "{}")).await;
     let genuine = direct.accept(direct.delivery(text("hello"), "{}")).await;
-    assert_eq!((forged.status, genuine.status), (AcceptedStatus::Stored, AcceptedStatus::Stored));
+    assert_eq!(
+        (forged.status, genuine.status),
+        (AcceptedStatus::Stored, AcceptedStatus::Stored)
+    );
     assert_ne!(forged.id, genuine.id);
-    for again in [direct.unverified(text("hello"), "{}"), direct.delivery(text("hello"), "{}")] {
+    for again in [
+        direct.unverified(text("hello"), "{}"),
+        direct.delivery(text("hello"), "{}"),
+    ] {
         assert_eq!(direct.accept(again).await.status, AcceptedStatus::Duplicate);
     }
     let verified: Vec<bool> = sqlx::query_scalar("SELECT verified FROM v1.messages ORDER BY received_at")
@@ -103,7 +109,10 @@ async fn a_forged_event_is_kept_beside_the_genuine_one() {
     assert!(direct.accept(direct.unverified(event(), "{}")).await.id.is_some());
     assert!(direct.accept(direct.delivery(event(), "{}")).await.id.is_some());
     assert_eq!(direct.accept(direct.delivery(event(), "{}")).await.id, None);
-    assert_eq!(count(&database.pool, "SELECT count(*) FROM v1.gateway_events WHERE verified").await, 1);
+    assert_eq!(
+        count(&database.pool, "SELECT count(*) FROM v1.gateway_events WHERE verified").await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -112,7 +121,9 @@ async fn ciphertext_and_files_are_stored_as_they_came() {
     let direct = Direct::over(&database, REPLYING);
     let mut sealed = message("STOP");
     sealed.encrypted = true;
-    direct.accept(direct.delivery(vec![Item::Message(Box::new(sealed))], "{}")).await;
+    direct
+        .accept(direct.delivery(vec![Item::Message(Box::new(sealed))], "{}"))
+        .await;
     let mut picture = message("look");
     picture.media = vec![
         Media {
@@ -124,7 +135,9 @@ async fn ciphertext_and_files_are_stored_as_they_came() {
             content_type: None,
         },
     ];
-    direct.accept(direct.delivery(vec![Item::Message(Box::new(picture))], "{}")).await;
+    direct
+        .accept(direct.delivery(vec![Item::Message(Box::new(picture))], "{}"))
+        .await;
     let rows: Vec<(bool, Option<serde_json::Value>, Option<i16>)> =
         sqlx::query_as("SELECT encrypted, media, missing_parts FROM v1.messages ORDER BY received_at")
             .fetch_all(&database.pool)
