@@ -32,5 +32,6 @@ mod readme;
 mod receive;
 mod reply_requests;
 mod signatures;
+mod simulator;
 mod vendor_libraries;
 mod views;
