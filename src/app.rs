@@ -347,7 +347,7 @@ fn warn_of_unsigned(config: &Config) {
                 "this endpoint ONLY OBSERVES signatures (`mode = \"observe\"`): anybody who finds its URL can write messages; set `mode = \"enforce\"` as soon as signatures verify"
             ),
             Mode::Enforce if endpoint.keys.is_none() => {
-                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages")
+                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages");
             }
             Mode::Enforce => {}
         }
