@@ -269,11 +269,9 @@ fn escaped(text: &str, is_upper: bool, is_meant: impl Fn(char) -> bool) -> Vec<u
     for c in text.chars() {
         if is_meant(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&if is_upper {
-                    format!("\\u{unit:04X}")
-                } else {
-                    format!("\\u{unit:04x}")
-                });
+                let digits = format!("{unit:04x}");
+                out.push_str("\\u");
+                out.push_str(&if is_upper { digits.to_uppercase() } else { digits });
             }
         } else {
             out.push(c);
