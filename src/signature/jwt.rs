@@ -190,6 +190,12 @@ impl Jwt {
     }
 
     /// Signs a request as the gateway would.
+    /// How long after it was issued a token of ours is taken.
+    pub(super) fn good_for(&self) -> Duration {
+        let life = Duration::from_secs(LIFE_SECONDS.unsigned_abs());
+        self.max_age.unwrap_or(life + self.leeway)
+    }
+
     pub(super) fn sign(&self, key: &Key, outgoing: &mut Outgoing) {
         let now = outgoing.at.div_euclid(1000);
         let mut claims = Map::new();

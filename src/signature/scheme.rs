@@ -407,6 +407,15 @@ impl Scheme {
         }
     }
 
+    /// How long after it was made a signature of ours is taken; `None` where that is not looked at.
+    pub fn good_for(&self) -> Option<Duration> {
+        match &self.0 {
+            Kind::Signed(signed) => signed.tolerance,
+            Kind::Jwt(jwt) => Some(jwt.good_for()),
+            Kind::Fixed(_) => None,
+        }
+    }
+
     /// Whether deliveries carry a time that is signed, so that a tolerance has a meaning.
     pub fn has_time(&self) -> bool {
         match &self.0 {

@@ -48,41 +48,61 @@ impl Resolve for System {
 
 /// Posts `body` to `url`, anywhere.
 pub async fn post(url: &str, headers: HeaderMap, body: impl Into<reqwest::Body>) -> Result<LocalAnswer, LocalError> {
-    send(Method::POST, url, headers, Some(body.into())).await
+    Caller::new()?.send(Method::POST, url, headers, body).await
 }
 
 /// Gets `url`, anywhere.
 pub async fn get(url: &str) -> Result<LocalAnswer, LocalError> {
-    send(Method::GET, url, HeaderMap::new(), None).await
+    Caller::new()?.send(Method::GET, url, HeaderMap::new(), "").await
 }
 
-async fn send(
-    method: Method,
-    url: &str,
-    headers: HeaderMap,
-    body: Option<reqwest::Body>,
-) -> Result<LocalAnswer, LocalError> {
-    let request = client()?.request(method, url).headers(headers);
-    let request = match body {
-        Some(body) => request.body(body),
-        None => request,
-    };
-    let mut response = request.send().await?;
-    let headers = std::mem::take(response.headers_mut());
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER_BYTES {
-            body.truncate(MAX_ANSWER_BYTES);
-            break;
-        }
+/// For many requests to one service: connections are kept between them.
+#[derive(Clone, Debug)]
+pub struct Caller(reqwest::Client);
+
+impl Caller {
+    /// Sends nothing yet.
+    ///
+    /// # Errors
+    /// TLS that cannot be set up.
+    pub fn new() -> Result<Self, LocalError> {
+        Ok(Self(client()?))
     }
-    let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(LocalAnswer {
-        status: response.status(),
-        headers,
-        body,
-    })
+
+    /// Makes one request, anywhere; a redirect is an answer.
+    ///
+    /// # Errors
+    /// [`LocalError`]: there was no answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<LocalAnswer, LocalError> {
+        let request = self.0.request(method.clone(), url).headers(headers);
+        let request = if method == Method::GET {
+            request
+        } else {
+            request.body(body)
+        };
+        let mut response = request.send().await?;
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER_BYTES {
+                body.truncate(MAX_ANSWER_BYTES);
+                break;
+            }
+        }
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Ok(LocalAnswer {
+            status: response.status(),
+            headers,
+            body,
+        })
+    }
 }
 
 fn client() -> Result<reqwest::Client, reqwest::Error> {
