@@ -762,9 +762,9 @@ async fn what_is_not_signed_or_signed_wrongly_is_refused_as_the_gateway_wants_it
 async fn a_signature_is_good_for_one_text_where_it_can_be() {
     let intake = Intake::start(&endpoints()).await;
     for row in ROWS {
-        let signed = row.text("id-1", "one");
+        let signed = row.text("id-1", "first words");
         let mut moved = signed.clone();
-        let other = String::from_utf8(signed.body.clone()).unwrap().replace("one", "two");
+        let other = String::from_utf8(signed.body.clone()).unwrap().replace("first", "other");
         moved.body = other.into_bytes();
         let answer = moved.deliver(intake.address).await;
         match row.bound {
