@@ -260,7 +260,12 @@ fn a_gateway_like_another_has_its_keys_but_for_its_own() {
     assert_eq!(gateway.title, "Mine");
     let headers: Vec<_> = gateway.signature.headers().map(ToString::to_string).collect();
     assert_eq!(headers, ["x-mine"], "a list is replaced");
-    let headers: Vec<_> = gateway.signature.all_headers().iter().map(ToString::to_string).collect();
+    let headers: Vec<_> = gateway
+        .signature
+        .all_headers()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(headers, ["x-mine", "x-time"], "a table is merged");
     // through another of one's own, wherever that stands
     let gateway = mine("like = \"other\"\n[gateway.other]\nlike = \"timed\"\nnumbers = \"auto\"");
