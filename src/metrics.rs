@@ -59,6 +59,8 @@ pub struct Metrics {
     registry: Registry,
     /// Requests by endpoint and outcome.
     pub requests: Family<EndpointOutcome, Counter>,
+    /// Deliveries that did not verify and were taken, by an endpoint that only observes.
+    pub unverified: Family<EndpointLabel, Counter>,
     /// Seconds from a verified body to its commit.
     pub accept_seconds: Histogram,
     /// Deliveries per committed transaction.
@@ -97,6 +99,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("smshook"),
             requests: Family::default(),
+            unverified: Family::default(),
             accept_seconds: Histogram::new(SECONDS),
             batch_size: Histogram::new(SIZES),
             id_collisions: Family::default(),
@@ -120,6 +123,11 @@ impl Metrics {
             "requests",
             "Webhook requests by endpoint and outcome",
             self.requests.clone(),
+        );
+        r.register(
+            "unverified",
+            "Deliveries that did not verify and were taken, by endpoints that only observe",
+            self.unverified.clone(),
         );
         r.register(
             "accept_seconds",
@@ -175,6 +183,14 @@ impl Metrics {
                 outcome,
             })
             .inc();
+    }
+
+    /// Counts one delivery that did not verify and was taken.
+    pub fn unverified(&self, endpoint: &str) {
+        let label = EndpointLabel {
+            endpoint: endpoint.to_owned(),
+        };
+        self.unverified.get_or_create(&label).inc();
     }
 
     /// Counts one attempt.

@@ -30,6 +30,7 @@ mod pauses;
 mod queue;
 mod readme;
 mod receive;
+mod reply_requests;
 mod signatures;
 mod simulator;
 mod vendor_libraries;

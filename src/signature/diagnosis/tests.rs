@@ -1,0 +1,1 @@
+//! Each known mistake, made for real, and the sentence that names it.
