@@ -18,6 +18,7 @@ use crate::config::{Config, Mode};
 use crate::embedded_postgres::{self, EmbeddedPostgres, EmbeddedPostgresError, Settings};
 use crate::http::{self, AdminState, Limits, WebhookState};
 use crate::metrics::Metrics;
+use crate::reassembly::Reassembly;
 use crate::store::{Acceptor, Store, StoreError};
 use crate::worker::Worker;
 
@@ -151,6 +152,7 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
     let store = database.store.clone();
     let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?);
     let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics)?;
+    let reassembly = Reassembly::new(Arc::clone(&config), store.clone(), acceptor.clone());
     let webhook = Arc::new(WebhookState::new(Arc::clone(&config), acceptor, Arc::clone(&metrics)));
     let admin_state = Arc::new(AdminState {
         store: store.clone(),
@@ -172,7 +174,7 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
         http::serve_admin(admin, admin_state, stop.clone()),
         "the admin listener ended",
     ));
-    tasks.spawn(work(worker, store, migrated, stop.clone()));
+    tasks.spawn(work(worker, reassembly, store, migrated, stop.clone()));
     let psql = database.psql.clone();
     Ok(Running {
         public: public_address,
@@ -313,8 +315,8 @@ fn is_away(error: &StoreError) -> bool {
     }
 }
 
-/// The worker, as soon as there is a schema to work on.
-async fn work(worker: Worker, store: Store, mut migrated: bool, stop: CancellationToken) {
+/// The worker and what puts texts together, as soon as there is a schema to work on.
+async fn work(worker: Worker, reassembly: Reassembly, store: Store, mut migrated: bool, stop: CancellationToken) {
     while !migrated {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -332,7 +334,7 @@ async fn work(worker: Worker, store: Store, mut migrated: bool, stop: Cancellati
             }
         };
     }
-    worker.run(stop).await;
+    tokio::join!(worker.run(stop.clone()), reassembly.run(stop));
 }
 
 async fn report(listener: impl Future<Output = std::io::Result<()>>, what: &'static str) {
@@ -350,7 +352,7 @@ fn warn_of_unsigned(config: &Config) {
                 "this endpoint ONLY OBSERVES signatures (`mode = \"observe\"`): anybody who finds its URL can write messages; set `mode = \"enforce\"` as soon as signatures verify"
             ),
             Mode::Enforce if endpoint.keys.is_none() => {
-                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages")
+                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages");
             }
             Mode::Enforce => {}
         }

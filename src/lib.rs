@@ -6,7 +6,7 @@
 //!   [`template`], [`job`], [`rules`];
 //! * [`config`]: what was typed → what is meant;
 //! * [`store`]: all SQL; [`metrics`]: what an operator watches;
-//! * [`actions`]: the only outgoing network; [`worker`]: claim, run, settle;
+//! * [`actions`]: the only outgoing network; [`worker`]: claim, run, settle; [`reassembly`]: texts that come in parts;
 //! * [`http`]: the public webhook and the admin listener;
 //! * [`embedded_postgres`]: the private database behind the default;
 //! * [`app`], [`telemetry`], [`cli`]: wiring and lifecycle, logs, commands.
@@ -26,6 +26,7 @@ pub mod job;
 pub mod message;
 pub mod metrics;
 pub mod phone;
+pub mod reassembly;
 pub mod rules;
 pub mod signature;
 pub mod store;

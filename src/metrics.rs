@@ -16,8 +16,9 @@ use prometheus_client::registry::Registry;
 pub struct EndpointOutcome {
     /// Name of the configured endpoint.
     pub endpoint: String,
-    /// `stored`, `duplicate`, `event`, `quarantined`, `refused`, `too_large`, `timeout`, `broken`, `abandoned`, `not_found`,
-    /// `method_not_allowed`, `unavailable`, `bug`.
+    /// Of a request: `stored`, `duplicate`, `event`, `quarantined`, `self_test`, `refused`, `too_large`, `timeout`, `broken`,
+    /// `abandoned`, `not_found`, `method_not_allowed`, `unavailable`, `bug`. Of a refused delivery: `kept`, `too_large`,
+    /// `dropped`, `failed`.
     pub outcome: &'static str,
 }
 
@@ -59,6 +60,10 @@ pub struct Metrics {
     registry: Registry,
     /// Requests by endpoint and outcome.
     pub requests: Family<EndpointOutcome, Counter>,
+    /// Deliveries that did not verify and were taken, by an endpoint that only observes.
+    pub unverified: Family<EndpointLabel, Counter>,
+    /// Refused deliveries that were to be kept, by endpoint and what became of them.
+    pub refused_kept: Family<EndpointOutcome, Counter>,
     /// Seconds from a verified body to its commit.
     pub accept_seconds: Histogram,
     /// Deliveries per committed transaction.
@@ -97,6 +102,8 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("smshook"),
             requests: Family::default(),
+            unverified: Family::default(),
+            refused_kept: Family::default(),
             accept_seconds: Histogram::new(SECONDS),
             batch_size: Histogram::new(SIZES),
             id_collisions: Family::default(),
@@ -120,6 +127,16 @@ impl Metrics {
             "requests",
             "Webhook requests by endpoint and outcome",
             self.requests.clone(),
+        );
+        r.register(
+            "unverified",
+            "Deliveries that did not verify and were taken, by endpoints that only observe",
+            self.unverified.clone(),
+        );
+        r.register(
+            "refused_kept",
+            "Refused deliveries that were to be kept: kept, too_large, dropped (too many at once) or failed",
+            self.refused_kept.clone(),
         );
         r.register(
             "accept_seconds",
@@ -170,6 +187,24 @@ impl Metrics {
     /// Counts one request.
     pub fn request(&self, endpoint: &str, outcome: &'static str) {
         self.requests
+            .get_or_create(&EndpointOutcome {
+                endpoint: endpoint.to_owned(),
+                outcome,
+            })
+            .inc();
+    }
+
+    /// Counts one delivery that did not verify and was taken.
+    pub fn unverified(&self, endpoint: &str) {
+        let label = EndpointLabel {
+            endpoint: endpoint.to_owned(),
+        };
+        self.unverified.get_or_create(&label).inc();
+    }
+
+    /// Counts what became of one refused delivery that was to be kept.
+    pub fn refused_kept(&self, endpoint: &str, outcome: &'static str) {
+        self.refused_kept
             .get_or_create(&EndpointOutcome {
                 endpoint: endpoint.to_owned(),
                 outcome,

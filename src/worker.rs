@@ -18,7 +18,7 @@ use crate::actions::Actions;
 use crate::config::{Config, Worker as WorkerConfig};
 use crate::job::{Job, JobKind, Outcome, RetryPolicy};
 use crate::metrics::Metrics;
-use crate::store::{Claimed, JOBS_CHANNEL, Settlement, Store, StoreError, Want};
+use crate::store::{Claimed, JOBS_CHANNEL, MOST_NONCES_PER_ENDPOINT, Settlement, Store, StoreError, Want};
 
 /// How much longer a lease is than the attempt it covers: time to settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
@@ -28,6 +28,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 const LISTEN_WITHIN: Duration = Duration::from_secs(5);
 /// Lanes without a head are the trace of a death between two statements: rare, and not worth a look at every poll.
 const POLLS_PER_LANE_CHECK: u64 = 5;
+/// What is kept for a time only is looked through so seldom; and how many nonces there are, more seldom still.
+const POLLS_PER_FORGETTING: u64 = 10;
+const POLLS_PER_COUNT_OF_NONCES: u64 = 60;
 /// Between two tries of a settlement that Postgres would not take.
 const SETTLE_AGAIN: Duration = Duration::from_millis(250);
 
@@ -348,6 +351,21 @@ impl Worker {
         {
             tracing::debug!(error = %error, "could not look for forgotten lanes");
         }
+        if self.polls.is_multiple_of(POLLS_PER_FORGETTING)
+            && let Err(error) = self.forget().await
+        {
+            tracing::debug!(error = %error, "could not delete what is not kept any longer");
+        }
+    }
+
+    /// Nonces and refused deliveries whose time is over, and nonces beyond what is kept; some of them each time.
+    async fn forget(&self) -> Result<(), StoreError> {
+        self.store.forget_refused().await?;
+        self.store.forget_nonces().await?;
+        if self.polls.is_multiple_of(POLLS_PER_COUNT_OF_NONCES) {
+            self.store.forget_oldest_nonces(MOST_NONCES_PER_ENDPOINT).await?;
+        }
+        Ok(())
     }
 
     /// No new claims; running attempts may end within the grace; what is left is given back at no cost.

@@ -7,6 +7,8 @@
 pub mod admin;
 mod body;
 mod connection;
+mod failure;
+mod request_line;
 mod self_test;
 pub mod server;
 mod stand_in;
@@ -22,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminState;
+pub use failure::other_secrets;
 pub use self_test::{SelfTest, self_test_body};
 pub use server::{Limits, bind, raise_open_files};
 pub use stand_in::{Heard, StandInRoute, serve_stand_in};

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,18 +13,20 @@ use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderName, Method, StatusCode};
 use axum::response::Response;
-use chrono::Utc;
-use uuid::Uuid;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use super::body::{self, BodyError};
+use super::failure::{Failed, Failures, Unproven};
+use super::request_line::{Answer, Outcome, RequestLine};
 use super::self_test::{self, SelfTest};
 use super::server::{Limits, Overload};
 use crate::config::{Config, Endpoint, Mode};
-use crate::gateway::Ack;
+use crate::gateway::{Ack, Gateway};
 use crate::metrics::Metrics;
 use crate::rules::Standing;
-use crate::signature::{self, AllowUnsigned, Proof, Received, Refusal, VerifiedBody};
-use crate::store::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Origin, PlannedItem};
+use crate::signature::{self, AllowUnsigned, Observe, Proof, Received, Refusal, VerifiedBody};
+use crate::store::{AcceptError, Accepted, Acceptor, Delivery, Nonce, Origin, PlannedItem};
 
 /// What the receive path needs of the rest of the process.
 pub struct WebhookState {
@@ -34,6 +35,7 @@ pub struct WebhookState {
     inlets: HashMap<String, Inlet>,
     acceptor: Acceptor,
     metrics: Arc<Metrics>,
+    failures: Arc<Failures>,
 }
 
 /// What every delivery to one endpoint carries, made once.
@@ -62,11 +64,17 @@ impl WebhookState {
             )
         };
         let inlets = config.endpoints.iter().enumerate().map(inlet).collect();
+        let failures = Arc::new(Failures::of(
+            Arc::clone(&config),
+            Arc::clone(&metrics),
+            acceptor.store().clone(),
+        ));
         Self {
             config,
             inlets,
             acceptor,
             metrics,
+            failures,
         }
     }
 
@@ -84,107 +92,90 @@ pub fn router(state: Arc<WebhookState>, limits: Limits) -> Router {
         .with_state(state)
 }
 
-/// What became of a request; the words of the log and of the metric `requests`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Outcome {
-    Accepted(AcceptedStatus),
-    /// `smshook doctor` asked whether the way here is clear: nothing was stored.
-    SelfTest,
-    NotFound,
-    MethodNotAllowed,
-    Refused,
-    TooLarge,
-    Timeout,
-    Broken,
-    Unavailable,
-    /// The connection ended before the answer.
-    Abandoned,
-    /// The handler panicked.
-    Bug,
-}
-
-impl Outcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted(status) => status.as_str(),
-            Self::SelfTest => self_test::WORD,
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::Refused => "refused",
-            Self::TooLarge => "too_large",
-            Self::Timeout => "timeout",
-            Self::Broken => "broken",
-            Self::Unavailable => "unavailable",
-            Self::Abandoned => "abandoned",
-            Self::Bug => "bug",
-        }
-    }
-}
-
-/// An answer and what it means.
-struct Answer {
-    outcome: Outcome,
-    response: Response,
-    reason: Option<&'static str>,
-    message_id: Option<Uuid>,
-}
-
-impl Answer {
-    const fn new(outcome: Outcome, response: Response) -> Self {
-        Self {
-            outcome,
-            response,
-            reason: None,
-            message_id: None,
-        }
-    }
-
-    const fn because(mut self, reason: &'static str) -> Self {
-        self.reason = Some(reason);
-        self
-    }
-}
-
 async fn receive(state: Arc<WebhookState>, limits: Limits, request: Request) -> Response {
     let mut line = RequestLine::begin(Arc::clone(&state.metrics));
     let Some((inlet, endpoint)) = state.find(request.uri().path()) else {
-        return line.end(Answer::new(Outcome::NotFound, bare(StatusCode::NOT_FOUND)));
+        return line.answered(Answer::new(Outcome::NotFound, bare(StatusCode::NOT_FOUND)));
     };
     line.endpoint = Some(Arc::clone(&inlet.name));
-    if request.method() != Method::POST {
-        return line.end(Answer::new(Outcome::MethodNotAllowed, method_not_allowed()));
+    let mut failed = None;
+    let mut answer = answer(&state, inlet, limits, request, &mut line, &mut failed).await;
+    if endpoint.gateway.never_4xx && answer.response.status().is_client_error() {
+        answer.response = spared(&answer.response);
+    }
+    let response = line.answered(answer);
+    if let Some(failed) = failed {
+        state.failures.look_into(line, failed);
+    }
+    response
+}
+
+/// Answers what came to one endpoint. Where its signature failed, `failed` says all that is needed to find out why.
+async fn answer(
+    state: &WebhookState,
+    inlet: &Inlet,
+    limits: Limits,
+    request: Request,
+    line: &mut RequestLine,
+    failed: &mut Option<Failed>,
+) -> Answer {
+    let Some(endpoint) = state.config.endpoints.get(inlet.place) else {
+        return Answer::new(Outcome::NotFound, bare(StatusCode::NOT_FOUND));
+    };
+    if !endpoint.gateway.methods.contains(request.method()) {
+        return Answer::new(Outcome::MethodNotAllowed, method_not_allowed(&endpoint.gateway));
     }
     if request.extensions().get::<Overload>().is_some() {
-        return line.end(unavailable("too_many_connections"));
+        return unavailable("too_many_connections");
     }
     let (head, body) = request.into_parts();
-    let answer = match body::read(body, limits.body_bytes, limits.body_time).await {
-        Ok(body) => {
-            line.bytes = body.len();
-            let received = Received {
-                method: &head.method,
-                url: &endpoint.url,
-                query: head.uri.query(),
-                headers: &head.headers,
-                body: &body,
-                at: Utc::now().timestamp_millis(),
-            };
-            match verify(endpoint, &received) {
-                Ok(verified) => {
-                    if let Proof::Secret(place) = verified.proof() {
-                        line.secret = Some(place + 1);
-                    }
-                    match self_test::nonce(verified.bytes()) {
-                        None => store(&state, endpoint, plan(&state, inlet, endpoint, &verified)).await,
-                        Some(nonce) => self_tested(nonce, state.acceptor.ready().await),
-                    }
-                }
-                Err(refusal) => refused(endpoint, refusal),
-            }
+    let body = if head.method == Method::GET {
+        // All that a GET says is in its query. What follows its head is not read, whatever it is (RFC 9110, 9.3.1).
+        Bytes::new()
+    } else {
+        match body::read(body, limits.body_bytes, limits.body_time).await {
+            Ok(body) => body,
+            Err(error) => return without_body(error),
         }
-        Err(error) => without_body(error),
     };
-    line.end(answer)
+    let received = Received {
+        method: &head.method,
+        url: &endpoint.url,
+        query: head.uri.query(),
+        headers: &head.headers,
+        body: &body,
+        at: Utc::now().timestamp_millis(),
+    };
+    line.bytes = body.len() + head.uri.query().filter(|_| body.is_empty()).map_or(0, str::len);
+    let verified = match verify(endpoint, &received) {
+        Ok(verified) => verified,
+        Err(unproven) => {
+            let is_self_test = self_test::nonce(&body).is_some();
+            // Without a secret a self-test has nothing to prove.
+            if !(is_self_test && endpoint.keys.is_none()) {
+                let keeps = endpoint.mode == Mode::Enforce && !is_self_test;
+                *failed = Some(Failed::of(inlet.place, &received, unproven, keeps));
+                line.reason = Some(unproven.as_str());
+            }
+            // A test of the way here that does not verify is told so, also where everything else is taken.
+            if endpoint.mode == Mode::Enforce || (is_self_test && endpoint.keys.is_some()) {
+                return refused(endpoint, unproven);
+            }
+            VerifiedBody::observed(
+                endpoint.gateway.signature.payload(&received),
+                Observe::by_the_operator(),
+            )
+        }
+    };
+    match verified.proof() {
+        Proof::Secret(place) => line.secret = Some(place + 1),
+        Proof::Observed => line.verified = Some(false),
+        Proof::Unsigned | Proof::Stored => {}
+    }
+    match self_test::nonce(verified.bytes()) {
+        None => store(state, endpoint, plan(state, inlet, endpoint, &verified)).await,
+        Some(nonce) => self_tested(nonce, state.acceptor.ready().await),
+    }
 }
 
 /// Commits a delivery and acknowledges it; or neither.
@@ -195,17 +186,20 @@ async fn store(state: &WebhookState, endpoint: &Endpoint, delivery: Delivery) ->
         Err(AcceptError::Unavailable) => unavailable("database_unavailable"),
         Err(AcceptError::Late) => unavailable("commit_too_slow"),
         Err(AcceptError::Overloaded) => unavailable("queue_full"),
-        Err(AcceptError::Replayed) => refused(endpoint, Refusal::Replayed),
+        Err(AcceptError::Replayed) => {
+            let replayed = Unproven::Refused(Refusal::Replayed);
+            refused(endpoint, replayed).because(replayed.as_str())
+        }
     }
 }
 
-fn verify(endpoint: &Endpoint, received: &Received<'_>) -> Result<VerifiedBody, Refusal> {
-    match &endpoint.keys {
-        Some(keys) => signature::verify(&endpoint.gateway.signature, keys, received),
-        // Without a secret yet: nothing can verify.
-        None if endpoint.mode != Mode::Enforce => Err(Refusal::Missing),
-        None => Ok(VerifiedBody::unsigned(
-            endpoint.gateway.signature.payload(received),
+fn verify(endpoint: &Endpoint, received: &Received<'_>) -> Result<VerifiedBody, Unproven> {
+    let scheme = &endpoint.gateway.signature;
+    match (&endpoint.keys, endpoint.mode) {
+        (Some(keys), _) => signature::verify(scheme, keys, received).map_err(Unproven::Refused),
+        (None, Mode::Observe { .. }) => Err(Unproven::NoSecret),
+        (None, Mode::Enforce) => Ok(VerifiedBody::unsigned(
+            scheme.payload(received),
             AllowUnsigned::by_the_operator(),
         )),
     }
@@ -213,7 +207,12 @@ fn verify(endpoint: &Endpoint, received: &Received<'_>) -> Result<VerifiedBody, 
 
 /// What the delivery says and what follows from it. Allocates what outlives the request: the messages and their jobs.
 fn plan(state: &WebhookState, inlet: &Inlet, endpoint: &Endpoint, verified: &VerifiedBody) -> Delivery {
-    let planned = |item| PlannedItem::of(item, &state.config.rulebook, &endpoint.policy, Standing::Verified);
+    let standing = match (verified.proof(), endpoint.mode) {
+        (Proof::Observed, Mode::Observe { runs_actions }) => Standing::Unverified { runs_actions },
+        (Proof::Observed, Mode::Enforce) => Standing::Unverified { runs_actions: false },
+        (Proof::Secret(_) | Proof::Unsigned | Proof::Stored, _) => Standing::Verified,
+    };
+    let planned = |item| PlannedItem::of(item, &state.config.rulebook, &endpoint.policy, standing);
     Delivery {
         endpoint: Arc::clone(&inlet.name),
         suppression_group: Arc::clone(&inlet.suppression_group),
@@ -224,10 +223,20 @@ fn plan(state: &WebhookState, inlet: &Inlet, endpoint: &Endpoint, verified: &Ver
             .into_iter()
             .map(planned)
             .collect(),
-        verified: true,
-        nonce: None,
+        verified: standing == Standing::Verified,
+        nonce: verified.nonce().map(remembered),
         part_wait: endpoint.reassembly_wait,
         origin: Origin::Gateway,
+    }
+}
+
+/// What must not come again, as the database keeps it.
+fn remembered(nonce: &signature::Nonce) -> Nonce {
+    Nonce {
+        digest: nonce.digest,
+        payload: nonce.payload,
+        // A time that no calendar has is as good as for ever.
+        keep_until: DateTime::from_timestamp(nonce.keep_until, 0).unwrap_or(DateTime::<Utc>::MAX_UTC),
     }
 }
 
@@ -269,14 +278,23 @@ fn receipt(accepted: &Accepted) -> String {
 }
 
 /// An empty answer, whatever was wrong: a forger learns nothing from it.
-fn refused(endpoint: &Endpoint, refusal: Refusal) -> Answer {
+fn refused(endpoint: &Endpoint, unproven: Unproven) -> Answer {
     let gateway = &endpoint.gateway;
-    let status = if refusal.is_missing() {
+    let status = if unproven.is_missing() {
         gateway.missing_signature_status
     } else {
         gateway.invalid_signature_status
     };
-    Answer::new(Outcome::Refused, bare(status)).because(refusal.as_str())
+    Answer::new(Outcome::Refused, bare(status))
+}
+
+/// What takes the place of a 4xx: the same connection, and to be tried again.
+fn spared(refusal: &Response) -> Response {
+    let mut response = unavailable("").response;
+    if let Some(connection) = refusal.headers().get(CONNECTION) {
+        response.headers_mut().insert(CONNECTION, connection.clone());
+    }
+    response
 }
 
 fn without_body(error: BodyError) -> Answer {
@@ -295,8 +313,11 @@ fn unavailable(reason: &'static str) -> Answer {
     Answer::new(Outcome::Unavailable, response).because(reason)
 }
 
-fn method_not_allowed() -> Response {
-    with(StatusCode::METHOD_NOT_ALLOWED, ALLOW, HeaderValue::from_static("POST"))
+fn method_not_allowed(gateway: &Gateway) -> Response {
+    let names: Vec<_> = gateway.methods.iter().map(Method::as_str).collect();
+    let allowed = names.join(", ");
+    let allowed = HeaderValue::from_str(&allowed).unwrap_or(HeaderValue::from_static("POST"));
+    with(StatusCode::METHOD_NOT_ALLOWED, ALLOW, allowed)
 }
 
 fn closing(status: StatusCode) -> Response {
@@ -313,66 +334,4 @@ fn bare(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
-}
-
-/// The one log line and the one count of a request, written on drop: also a request that panics, or whose connection is
-/// torn down in the middle, leaves its line.
-struct RequestLine {
-    metrics: Arc<Metrics>,
-    begun: Instant,
-    /// `None` for an unknown path, which is the stranger's wording: all of them share one label.
-    endpoint: Option<Arc<str>>,
-    bytes: usize,
-    outcome: Outcome,
-    status: StatusCode,
-    reason: Option<&'static str>,
-    message_id: Option<Uuid>,
-    /// The place in `secrets`, from 1, of the one that matched: who rotates must know when the old one is unused.
-    secret: Option<u32>,
-}
-
-impl RequestLine {
-    fn begin(metrics: Arc<Metrics>) -> Self {
-        Self {
-            metrics,
-            begun: Instant::now(),
-            endpoint: None,
-            bytes: 0,
-            outcome: Outcome::Abandoned,
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            reason: None,
-            message_id: None,
-            secret: None,
-        }
-    }
-
-    fn end(mut self, answer: Answer) -> Response {
-        self.outcome = answer.outcome;
-        self.status = answer.response.status();
-        self.reason = answer.reason;
-        self.message_id = answer.message_id;
-        answer.response
-    }
-}
-
-impl Drop for RequestLine {
-    fn drop(&mut self) {
-        if self.outcome == Outcome::Abandoned && std::thread::panicking() {
-            self.outcome = Outcome::Bug;
-        }
-        let endpoint = self.endpoint.as_deref().unwrap_or("unknown");
-        self.metrics.request(endpoint, self.outcome.as_str());
-        tracing::info!(
-            target: "smshook::http",
-            endpoint,
-            outcome = self.outcome.as_str(),
-            status = (self.outcome != Outcome::Abandoned).then(|| self.status.as_u16()),
-            duration_ms = self.begun.elapsed().as_secs_f64() * 1e3,
-            message.id = self.message_id.map(tracing::field::display),
-            bytes = self.bytes,
-            reason = self.reason,
-            secret = self.secret,
-            "request"
-        );
-    }
 }

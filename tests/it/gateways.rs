@@ -12,13 +12,13 @@ use chrono::{DateTime, Utc};
 use ring::{hmac, signature::Ed25519KeyPair};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use smshook::gateway::{Gateway, Sample, SampleDelivery, SampleReport, builtin, builtin_names};
+use smshook::gateway::{Gateway, Sample, SampleDelivery, SamplePart, SampleReport, builtin, builtin_names};
 use smshook::message::DeliveryState;
 use smshook::signature::{self, Outgoing, Signer};
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use crate::helpers::{Intake, Response, raw};
+use crate::helpers::{Answer, App, Fake, Intake, Response, count, eventually, raw};
 
 /// The sender, as every gateway's number is remembered.
 const SENDER: &str = "+14155550101";
@@ -110,7 +110,7 @@ const ROWS: &[Row] = &[
             parcel.header(
                 "X-MAC-Signature",
                 format!("sha256={}", hex(hmac::HMAC_SHA256, secret, &parcel.body)),
-            )
+            );
         },
         secret: "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw",
         bound: Bound::Payload,
@@ -505,6 +505,23 @@ fn vonage_string(form: &[u8]) -> String {
     written.collect()
 }
 
+/// The bytes of a request, as behind a proxy: neither the host nor the scheme is the public one.
+fn wire<'a>(
+    method: &str,
+    path: &str,
+    query: &str,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    body: &[u8],
+) -> Vec<u8> {
+    let mark = if query.is_empty() { "" } else { "?" };
+    let headers: String = headers.flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect();
+    let head = format!(
+        "{method} {path}{mark}{query} HTTP/1.1\r\nhost: 10.0.0.7:8080\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
 impl Parcel {
     fn header(&mut self, name: &'static str, value: String) {
         self.headers.push((name, value));
@@ -519,21 +536,8 @@ impl Parcel {
 
     async fn deliver(&self, address: SocketAddr) -> Response {
         let path = self.url.strip_prefix(HOST).unwrap();
-        let target = if self.query.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{}", self.query)
-        };
-        // As behind a proxy: neither the host nor the scheme is the public one.
-        let mut request = format!(
-            "{} {target} HTTP/1.1\r\nhost: 10.0.0.7:8080\r\nconnection: close\r\n",
-            self.method
-        );
-        for (name, value) in &self.headers {
-            request += &format!("{name}: {value}\r\n");
-        }
-        request += &format!("content-length: {}\r\n\r\n", self.body.len());
-        raw(address, &[request.as_bytes(), &self.body].concat()).await
+        let headers = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        raw(address, &wire(self.method, path, &self.query, headers, &self.body)).await
     }
 }
 
@@ -548,9 +552,12 @@ impl Row {
             Numbers::Plus => number.to_owned(),
             Numbers::NoPlus => number.trim_start_matches('+').to_owned(),
         };
-        let word = |word: String| match self.form {
-            true => form_urlencoded::byte_serialize(word.as_bytes()).collect(),
-            false => word,
+        let word = |word: String| {
+            if self.form {
+                form_urlencoded::byte_serialize(word.as_bytes()).collect()
+            } else {
+                word
+            }
         };
         let words = [
             ("@FROM@", number(SENDER)),
@@ -755,9 +762,9 @@ async fn what_is_not_signed_or_signed_wrongly_is_refused_as_the_gateway_wants_it
 async fn a_signature_is_good_for_one_text_where_it_can_be() {
     let intake = Intake::start(&endpoints()).await;
     for row in ROWS {
-        let signed = row.text("id-1", "one");
+        let signed = row.text("id-1", "first words");
         let mut moved = signed.clone();
-        let other = String::from_utf8(signed.body.clone()).unwrap().replace("one", "two");
+        let other = String::from_utf8(signed.body.clone()).unwrap().replace("first", "other");
         moved.body = other.into_bytes();
         let answer = moved.deliver(intake.address).await;
         match row.bound {
@@ -860,6 +867,44 @@ async fn a_delivery_report_is_an_event_that_names_our_reply_and_its_state() {
     assert!(seen >= 13, "the table lost its reports");
 }
 
+/// Sends what the simulator made up, signed as it signs.
+async fn simulate(intake: &Intake, row: &Row, gateway: &Gateway, delivery: SampleDelivery) -> Response {
+    let secret = if row.name == "telnyx" {
+        STANDARD.encode(SEED)
+    } else {
+        row.secret.to_owned()
+    };
+    let signer = Signer::new(&gateway.signature, &secret.into(), None).unwrap();
+    let content_type = delivery.content_type.map(|kind| kind.parse().unwrap());
+    let mut outgoing = Outgoing {
+        method: delivery.method,
+        url: row.url(),
+        query: delivery.query,
+        headers: content_type
+            .map(|kind| (http::header::CONTENT_TYPE, kind))
+            .into_iter()
+            .collect(),
+        body: delivery.body,
+        at: Utc::now().timestamp_millis(),
+    };
+    signature::sign(&gateway.signature, &signer, &mut outgoing);
+    let path = format!("/hooks/{}", row.name);
+    let headers = outgoing
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+    let request = wire(
+        outgoing.method.as_str(),
+        &path,
+        &outgoing.query,
+        headers,
+        &outgoing.body,
+    );
+    let answer = raw(intake.address, &request).await;
+    row.assert_acked(&answer);
+    answer
+}
+
 #[tokio::test]
 async fn what_the_simulator_sends_for_each_gateway_is_what_the_gateway_would() {
     let intake = Intake::start(&endpoints().replace("dev_1 =", "dev_sample =")).await;
@@ -874,56 +919,29 @@ async fn what_the_simulator_sends_for_each_gateway_is_what_the_gateway_would() {
             now,
             id: Uuid::now_v7(),
         };
-        let secret = if row.name == "telnyx" {
-            STANDARD.encode(SEED)
-        } else {
-            row.secret.to_owned()
-        };
-        let signer = Signer::new(&gateway.signature, &secret.into(), None).unwrap();
-        let send = async |delivery: SampleDelivery| {
-            let mut outgoing = Outgoing {
-                method: delivery.method,
-                url: row.url(),
-                query: delivery.query,
-                headers: delivery
-                    .content_type
-                    .map(|kind| (http::header::CONTENT_TYPE, kind.parse().unwrap()))
-                    .into_iter()
-                    .collect(),
-                body: delivery.body,
-                at: now.timestamp_millis(),
-            };
-            signature::sign(&gateway.signature, &signer, &mut outgoing);
-            let method = outgoing.method.to_string();
-            let path = format!("/hooks/{}", row.name);
-            let target = if outgoing.query.is_empty() {
-                path
-            } else {
-                format!("{path}?{}", outgoing.query)
-            };
-            let mut request = format!(
-                "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
-                outgoing.body.len()
-            );
-            for (name, value) in &outgoing.headers {
-                request += &format!("{name}: {}\r\n", value.to_str().unwrap());
-            }
-            request += "\r\n";
-            raw(intake.address, &[request.as_bytes(), &outgoing.body].concat()).await
-        };
-        row.assert_acked(&send(gateway.sample_delivery(&sample).unwrap()).await);
+        simulate(&intake, row, &gateway, gateway.sample_delivery(&sample).unwrap()).await;
         let stored: (String, String, String) =
             sqlx::query_as("SELECT sender, recipient, text FROM v1.messages WHERE endpoint = $1")
                 .bind(row.name)
                 .fetch_one(intake.pool())
                 .await
                 .unwrap_or_else(|error| panic!("{}: {error}", row.name));
-        assert_eq!(
-            stored,
-            (SENDER.to_owned(), OURS.to_owned(), sample.text.to_owned()),
-            "{}",
-            row.name
-        );
+        let expected = (SENDER.to_owned(), OURS.to_owned(), sample.text.to_owned());
+        assert_eq!(stored, expected, "{}", row.name);
+        let part = SamplePart {
+            reference: 7,
+            total: 2,
+            index: 2,
+            text: "days",
+        };
+        if let Some(part) = gateway.sample_part(&sample, &part) {
+            simulate(&intake, row, &gateway, part).await;
+            let part: (i16, i16, String) = sqlx::query_as("SELECT part, total, text FROM v1.message_parts")
+                .fetch_one(intake.pool())
+                .await
+                .unwrap();
+            assert_eq!(part, (2, 2, "days".to_owned()), "{}", row.name);
+        }
         let report = SampleReport {
             reply_ref: "ref-1",
             reply_id: "reply-1",
@@ -933,7 +951,7 @@ async fn what_the_simulator_sends_for_each_gateway_is_what_the_gateway_would() {
             assert!(row.report.is_none(), "{} has no sample of a report", row.name);
             continue;
         };
-        row.assert_acked(&send(report).await);
+        simulate(&intake, row, &gateway, report).await;
         let state: Option<String> = sqlx::query_scalar(
             "SELECT state FROM v1.gateway_events WHERE endpoint = $1 AND (gateway_id = 'reply-1' OR reference IN ('ref-1', 'reply-1'))",
         )
@@ -942,5 +960,552 @@ async fn what_the_simulator_sends_for_each_gateway_is_what_the_gateway_would() {
         .await
         .unwrap_or_else(|error| panic!("{}: {error}", row.name));
         assert_eq!(state.as_deref(), Some("delivered"), "{}", row.name);
+    }
+}
+
+/// A text of another shape than the row's, signed now.
+async fn send(intake: &Intake, name: &str, template: &str, id: &str, text: &str) -> Response {
+    let row = row(name);
+    let mut parcel = row.parcel(template, id, text);
+    (row.sign)(&mut parcel, row.secret);
+    let answer = parcel.deliver(intake.address).await;
+    row.assert_acked(&answer);
+    answer
+}
+
+fn row(name: &str) -> &'static Row {
+    ROWS.iter().find(|row| row.name == name).unwrap()
+}
+
+#[tokio::test]
+async fn a_gateway_that_calls_with_get_says_in_the_query_what_it_would_in_a_form() {
+    let intake = Intake::start(&endpoints()).await;
+    for name in ["twilio", "vonage-sms", "plivo", "clicksend"] {
+        let row = row(name);
+        let mut parcel = row.parcel(row.text, "id-1", "Gr\u{fc}\u{df}e & 100%");
+        parcel.method = "GET";
+        parcel.headers.clear();
+        if name == "vonage-sms" {
+            // It signs parameters, wherever they are.
+            (row.sign)(&mut parcel, row.secret);
+            parcel.query = String::from_utf8(std::mem::take(&mut parcel.body)).unwrap();
+        } else {
+            parcel.query = String::from_utf8(std::mem::take(&mut parcel.body)).unwrap();
+            let fields = parcel.query.clone();
+            (row.sign)(&mut parcel, row.secret);
+            if name == "clicksend" {
+                parcel.query = format!("{fields}&{}", parcel.query);
+            }
+        }
+        row.assert_acked(&parcel.deliver(intake.address).await);
+        let stored: (String, String, String, String) =
+            sqlx::query_as("SELECT sender, recipient, text, raw FROM v1.messages WHERE endpoint = $1")
+                .bind(name)
+                .fetch_one(intake.pool())
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (sender, recipient, text, raw) = stored;
+        assert_eq!((sender.as_str(), recipient.as_str()), (SENDER, OURS), "{name}");
+        assert_eq!(text, "Gr\u{fc}\u{df}e & 100%", "{name}");
+        assert!(!raw.contains("a0b1c2d3e4f5"), "the token was stored");
+        // The same by POST is a copy.
+        row.assert_acked(&row.text("id-1", &text).deliver(intake.address).await);
+        assert_eq!(messages(&intake, name).await, 1, "{name}");
+    }
+    let refused = Parcel {
+        method: "GET",
+        ..row("smsgate").text("id-1", "x")
+    };
+    assert_eq!(refused.deliver(intake.address).await.status, 405);
+}
+
+#[tokio::test]
+async fn what_the_provider_has_answered_by_itself_is_recorded_and_met_with_silence() {
+    let twilio = "MessageSid=@ID@&From=@FROM@&To=@TO@&Body=@TEXT@&OptOutType=@WORD@".to_owned();
+    let with_a_word = "\"autoresponse_type\":\"@WORD@\",\"direction\"";
+    let telnyx = row("telnyx").text.replace("\"direction\"", with_a_word);
+    for (name, template) in [("twilio", twilio), ("telnyx", telnyx)] {
+        let intake = Intake::start(&endpoints()).await;
+        // In words that are in no list of ours, as a provider's customer may choose them.
+        for (nth, word, text, in_force) in [
+            (1, "STOP", "enough of that", 1),
+            (2, "HELP", "what is this?", 1),
+            (3, "START", "all right again", 0),
+        ] {
+            let template = template
+                .replace("@WORD@", word)
+                .replace("14:32:00", &format!("14:3{nth}:00"));
+            send(&intake, name, &template, &format!("id-{nth}"), text).await;
+            let opted_out: i64 = sqlx::query_scalar("SELECT count(*) FROM v1.opt_outs WHERE number = $1 AND in_force")
+                .bind(SENDER)
+                .fetch_one(intake.pool())
+                .await
+                .unwrap();
+            assert_eq!(opted_out, in_force, "{name}: {word}");
+        }
+        let consent: Vec<(Option<String>, Option<i16>, Option<String>)> =
+            sqlx::query_as("SELECT consent_event, consent_tier, consent_keyword FROM v1.messages ORDER BY message_id")
+                .fetch_all(intake.pool())
+                .await
+                .unwrap();
+        let expected = [("opt_out", "STOP"), ("help", "HELP"), ("opt_in", "START")];
+        let expected = expected.map(|(event, word)| (Some(event.to_owned()), Some(0), Some(word.to_owned())));
+        assert_eq!(consent, expected, "{name}");
+        let confirmations = count(intake.pool(), "SELECT count(*) FROM v1.jobs WHERE kind <> 'action'").await;
+        assert_eq!(confirmations, 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_looks_into_a_text_that_the_phone_encrypted() {
+    let intake = Intake::start(&endpoints()).await;
+    let template = row("httpsms").text.replace("\"encrypted\":false", "\"encrypted\":true");
+    send(&intake, "httpsms", &template, "id-1", "STOP").await;
+    let stored: (bool, Option<String>, Option<String>) =
+        sqlx::query_as("SELECT encrypted, rule, consent_event FROM v1.messages")
+            .fetch_one(intake.pool())
+            .await
+            .unwrap();
+    assert_eq!(stored, (true, None, None));
+    assert_eq!(count(intake.pool(), "SELECT count(*) FROM v1.jobs").await, 0);
+}
+
+#[tokio::test]
+async fn what_is_no_text_to_us_is_an_event_whatever_it_looks_like() {
+    let intake = Intake::start(&endpoints()).await;
+    let change = |name: &str, from: &str, to: &str| {
+        let changed = row(name).text.replace(from, to);
+        assert_ne!(changed, row(name).text, "{name}");
+        changed
+    };
+    for (name, template, kind) in [
+        (
+            "vonage-messages",
+            change("vonage-messages", "\"channel\":\"sms\"", "\"channel\":\"whatsapp\""),
+            "whatsapp",
+        ),
+        ("vonage-sms", change("vonage-sms", "type=text", "type=binary"), "binary"),
+        ("sinch", change("sinch", "mo_text", "mo_binary"), "mo_binary"),
+        (
+            "smsgate",
+            change("smsgate", "sms:received", "sms:data-received"),
+            "sms:data-received",
+        ),
+        (
+            "telnyx",
+            change("telnyx", "\"direction\":\"inbound\"", "\"direction\":\"outbound\""),
+            "outbound",
+        ),
+        (
+            "bandwidth",
+            change("bandwidth", "\"direction\":\"in\"", "\"direction\":\"out\""),
+            "out",
+        ),
+        (
+            "bird",
+            change("bird", "\"direction\":\"incoming\"", "\"direction\":\"outgoing\""),
+            "outgoing",
+        ),
+        (
+            "textbee",
+            change("textbee", "MESSAGE_RECEIVED", "MESSAGE_SENT"),
+            "MESSAGE_SENT",
+        ),
+        (
+            "httpsms",
+            change("httpsms", "message.phone.received", "message.phone.sent"),
+            "message.phone.sent",
+        ),
+        (
+            "standard-webhooks",
+            change("standard-webhooks", "message.received", "message.delivered"),
+            "message.delivered",
+        ),
+        (
+            "generic",
+            change(
+                "generic",
+                "{\"message_id\"",
+                "{\"direction\":\"outbound\",\"message_id\"",
+            ),
+            "outbound",
+        ),
+    ] {
+        send(&intake, name, &template, "id-1", "hello").await;
+        let found: String = sqlx::query_scalar("SELECT kind FROM v1.gateway_events WHERE endpoint = $1")
+            .bind(name)
+            .fetch_one(intake.pool())
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(found, kind, "{name}");
+        assert_eq!(messages(&intake, name).await, 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_as_a_whole_each_of_its_texts_once() {
+    let intake = Intake::start(&endpoints()).await;
+    for name in ["bandwidth", "infobip"] {
+        let (text, report) = (row(name).text, row(name).report.unwrap());
+        let element = |batch: &str| {
+            let (start, end) = (batch.find("[{").unwrap() + 1, batch.rfind("}]").unwrap() + 1);
+            batch[start..end].to_owned()
+        };
+        let another = element(text).replace("@ID@", "@ID@-b");
+        let batch = text.replacen("[{", &format!("[{},{another},{{", element(report)), 1);
+        send(&intake, name, &batch, "id-1", "two at once").await;
+        send(&intake, name, &batch, "id-1", "two at once").await;
+        assert_eq!(messages(&intake, name).await, 2, "{name}");
+        let events: i64 = sqlx::query_scalar("SELECT count(*) FROM v1.gateway_events WHERE endpoint = $1")
+            .bind(name)
+            .fetch_one(intake.pool())
+            .await
+            .unwrap();
+        assert_eq!(events, 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_picture_needs_no_words() {
+    let intake = Intake::start(&endpoints()).await;
+    let mms = r#"{"channel":"mms","message_uuid":"@ID@","to":"@TO@","from":"@FROM@","timestamp":"2026-06-12T14:32:00Z","message_type":"image","image":{"url":"https://media.vonage.example/1.jpg","name":"1.jpg"}}"#;
+    send(&intake, "vonage-messages", mms, "id-1", "").await;
+    let stored: (String, Value) = sqlx::query_as("SELECT text, media FROM v1.messages")
+        .fetch_one(intake.pool())
+        .await
+        .unwrap();
+    assert_eq!(stored.0, "");
+    assert_eq!(stored.1[0]["url"], "https://media.vonage.example/1.jpg");
+}
+
+#[tokio::test]
+async fn a_url_with_another_port_is_tried_where_twilio_would_and_with_another_host_it_is_not() {
+    let intake = Intake::start(&endpoints()).await;
+    let row = row("twilio");
+    for (nth, (url, status)) in [
+        ("https://sms.example.com:443/hooks/twilio", 200),
+        ("https://sms.example.com/hooks/twilio", 200),
+        ("https://sms.example.com:8443/hooks/twilio", 401),
+        ("http://sms.example.com/hooks/twilio", 401),
+        ("https://sms.example.com/hooks/twilio/", 401),
+        ("https://sms.example.org/hooks/twilio", 401),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut parcel = row.parcel(row.text, &format!("id-{nth}"), "x");
+        let public = std::mem::replace(&mut parcel.url, url.to_owned());
+        (row.sign)(&mut parcel, row.secret);
+        parcel.url = public;
+        assert_eq!(parcel.deliver(intake.address).await.status, status, "{url}");
+    }
+    // A query is part of what is signed.
+    let mut parcel = row.parcel(row.text, "id-q", "x");
+    parcel.query = "shop=7&x=%20".to_owned();
+    (row.sign)(&mut parcel, row.secret);
+    row.assert_acked(&parcel.deliver(intake.address).await);
+    parcel.query = "shop=8&x=%20".to_owned();
+    assert_eq!(parcel.deliver(intake.address).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_long_text_that_comes_in_parts_in_any_order_is_one_message() {
+    let app = App::start(&endpoints()).await;
+    let row = row("vonage-sms");
+    for (part, text) in [(3, "here?"), (1, "is anybo"), (2, "dy out t"), (1, "is anybo")] {
+        let template = format!(
+            "{}&concat=true&concat-ref=77&concat-total=3&concat-part={part}",
+            row.text
+        );
+        let mut parcel = row.parcel(&template, &format!("id-{part}"), text);
+        (row.sign)(&mut parcel, row.secret);
+        row.assert_acked(&parcel.deliver(app.address()).await);
+    }
+    eventually("the parts are a message", async || {
+        count(app.pool(), "SELECT count(*) FROM v1.messages").await == 1
+    })
+    .await;
+    let stored: (String, String, Option<i16>) = sqlx::query_as("SELECT sender, text, missing_parts FROM v1.messages")
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+    assert_eq!(stored, (SENDER.to_owned(), "is anybody out there?".to_owned(), Some(0)));
+}
+
+/// How a gateway's API takes a text, as its pages show it.
+struct Sending {
+    name: &'static str,
+    /// What an endpoint sets besides the token.
+    settings: &'static str,
+    /// Below the base.
+    path: &'static str,
+    authorization: (&'static str, &'static str),
+    /// JSON, or a form; with `@REF@` for our reference.
+    body: &'static str,
+    answer: (u16, &'static str),
+}
+
+const SENDING: &[Sending] = &[
+    Sending {
+        name: "mobile-api-connect",
+        settings: "",
+        path: "/messages",
+        authorization: ("authorization", "Bearer tok"),
+        body: r#"{"to":"+14155550101","text":"We are open & glad.","ref":"@REF@"}"#,
+        answer: (
+            202,
+            r#"{"id":"reply-7","status":"queued","createdAt":"2026-06-12T14:32:00.000Z"}"#,
+        ),
+    },
+    Sending {
+        name: "smsgate",
+        settings: "username = \"USER\"",
+        path: "",
+        authorization: ("authorization", "Basic VVNFUjp0b2s="),
+        body: r#"{"textMessage":{"text":"We are open & glad."},"phoneNumbers":["+14155550101"],"withDeliveryReport":true}"#,
+        answer: (
+            202,
+            r#"{"id":"reply-7","state":"Pending","isHashed":false,"recipients":[{"phoneNumber":"+14155550101","state":"Pending"}],"states":{}}"#,
+        ),
+    },
+    Sending {
+        name: "textbee",
+        settings: "",
+        path: "/gateway/send-sms",
+        authorization: ("x-api-key", "tok"),
+        body: r#"{"message":"We are open & glad.","recipients":["+14155550101"],"deviceId":"dev_1"}"#,
+        answer: (
+            201,
+            r#"{"data":{"success":true,"message":"SMS added to queue for processing","smsBatchId":"reply-7","recipientCount":1}}"#,
+        ),
+    },
+    Sending {
+        name: "httpsms",
+        settings: "",
+        path: "/messages/send",
+        authorization: ("x-api-key", "tok"),
+        body: r#"{"from":"+12025550199","to":"+14155550101","content":"We are open & glad.","request_id":"@REF@"}"#,
+        answer: (
+            200,
+            r#"{"data":{"id":"reply-7","status":"pending"},"message":"message added to queue","status":"success"}"#,
+        ),
+    },
+    Sending {
+        name: "twilio",
+        settings: "account = \"AC1\"",
+        path: "/Accounts/AC1/Messages.json",
+        authorization: ("authorization", "Basic QUMxOnRvaw=="),
+        body: "Body=We+are+open+%26+glad.&From=%2B12025550199&To=%2B14155550101",
+        answer: (
+            201,
+            r#"{"account_sid":"AC1","body":"We are open & glad.","error_code":null,"sid":"reply-7","status":"queued"}"#,
+        ),
+    },
+    Sending {
+        name: "telnyx",
+        settings: "",
+        path: "/messages",
+        authorization: ("authorization", "Bearer tok"),
+        body: r#"{"from":"+12025550199","to":"+14155550101","text":"We are open & glad."}"#,
+        answer: (
+            200,
+            r#"{"data":{"record_type":"message","direction":"outbound","id":"reply-7","to":[{"phone_number":"+14155550101","status":"queued"}]}}"#,
+        ),
+    },
+    Sending {
+        name: "vonage-messages",
+        settings: "account = \"abcd1234\"",
+        path: "/messages",
+        authorization: ("authorization", "Basic YWJjZDEyMzQ6dG9r"),
+        body: r#"{"channel":"sms","message_type":"text","to":"14155550101","from":"12025550199","text":"We are open & glad.","client_ref":"@REF@"}"#,
+        answer: (202, r#"{"message_uuid":"reply-7"}"#),
+    },
+    Sending {
+        name: "vonage-sms",
+        settings: "account = \"abcd1234\"",
+        path: "/sms/json",
+        authorization: ("authorization", "Basic YWJjZDEyMzQ6dG9r"),
+        body: "client-ref=@REF@&from=12025550199&text=We+are+open+%26+glad.&to=14155550101&type=unicode",
+        answer: (
+            200,
+            r#"{"message-count":"1","messages":[{"to":"14155550101","message-id":"reply-7","status":"0","remaining-balance":"3.14","message-price":"0.0333","network":"12345"}]}"#,
+        ),
+    },
+    Sending {
+        name: "plivo",
+        settings: "account = \"MA1\"",
+        path: "/Account/MA1/Message/",
+        authorization: ("authorization", "Basic TUExOnRvaw=="),
+        body: r#"{"src":"12025550199","dst":"14155550101","text":"We are open & glad.","type":"sms"}"#,
+        answer: (
+            202,
+            r#"{"api_id":"a1","message":"message(s) queued","message_uuid":["reply-7"]}"#,
+        ),
+    },
+    Sending {
+        name: "sinch",
+        settings: "service_plan = \"plan1\"",
+        path: "/xms/v1/plan1/batches",
+        authorization: ("authorization", "Bearer tok"),
+        body: r#"{"from":"12025550199","to":["14155550101"],"body":"We are open & glad.","delivery_report":"per_recipient","client_reference":"@REF@"}"#,
+        answer: (
+            201,
+            r#"{"id":"reply-7","to":["14155550101"],"from":"12025550199","canceled":false,"body":"We are open & glad.","type":"mt_text"}"#,
+        ),
+    },
+    Sending {
+        name: "messagebird",
+        settings: "",
+        path: "/messages",
+        authorization: ("authorization", "AccessKey tok"),
+        body: r#"{"originator":"+12025550199","recipients":["14155550101"],"body":"We are open & glad.","datacoding":"auto","reference":"@REF@"}"#,
+        answer: (
+            201,
+            r#"{"id":"reply-7","href":"https://rest.messagebird.com/messages/reply-7","recipients":{"totalCount":1,"items":[{"recipient":14155550101,"status":"sent"}]}}"#,
+        ),
+    },
+    Sending {
+        name: "bird",
+        settings: "workspace = \"w1\", channel = \"c1\"",
+        path: "/workspaces/w1/channels/c1/messages",
+        authorization: ("authorization", "AccessKey tok"),
+        body: r#"{"receiver":{"contacts":[{"identifierKey":"phonenumber","identifierValue":"+14155550101"}]},"body":{"type":"text","text":{"text":"We are open & glad."}},"reference":"@REF@"}"#,
+        answer: (202, r#"{"id":"reply-7","channelId":"c1","status":"accepted"}"#),
+    },
+    Sending {
+        name: "bandwidth",
+        settings: "username = \"api\", account = \"9900000\", application = \"a1\"",
+        path: "/users/9900000/messages",
+        authorization: ("authorization", "Basic YXBpOnRvaw=="),
+        body: r#"{"from":"+12025550199","to":["+14155550101"],"text":"We are open & glad.","applicationId":"a1","tag":"@REF@"}"#,
+        answer: (
+            202,
+            r#"{"id":"reply-7","time":"2026-06-12T14:32:00.000Z","to":["+14155550101"],"from":"+12025550199","text":"We are open & glad.","owner":"+12025550199","direction":"out"}"#,
+        ),
+    },
+    Sending {
+        name: "infobip",
+        settings: "",
+        path: "/sms/3/messages",
+        authorization: ("authorization", "App tok"),
+        body: r#"{"messages":[{"sender":"12025550199","destinations":[{"to":"14155550101"}],"content":{"text":"We are open & glad."},"webhooks":{"callbackData":"@REF@"}}]}"#,
+        answer: (
+            200,
+            r#"{"bulkId":"b1","messages":[{"messageId":"reply-7","status":{"groupId":1,"groupName":"PENDING","id":26,"name":"PENDING_ACCEPTED","description":"Message sent to next instance"},"destination":"14155550101"}]}"#,
+        ),
+    },
+    Sending {
+        name: "clicksend",
+        settings: "username = \"me\"",
+        path: "/sms/send",
+        authorization: ("authorization", "Basic bWU6dG9r"),
+        body: r#"{"messages":[{"source":"smshook","from":"+12025550199","to":"+14155550101","body":"We are open & glad.","custom_string":"@REF@"}]}"#,
+        answer: (
+            200,
+            r#"{"http_code":200,"response_code":"SUCCESS","response_msg":"Messages queued for delivery.","data":{"total_price":0.06,"messages":[{"to":"+14155550101","message_id":"reply-7","status":"SUCCESS"}]}}"#,
+        ),
+    },
+];
+
+/// Every endpoint, those of [`SENDING`] with a way to answer through `fake`.
+fn replying_endpoints(fake: &Fake) -> String {
+    let with_reply = |config: String, sending: &Sending| {
+        let path = format!("path = \"/hooks/{}\"\n", sending.name);
+        let comma = if sending.settings.is_empty() { "" } else { ", " };
+        let reply = format!(
+            "{path}reply = {{ token = \"tok\"{comma}{}, base_url = \"{}\", allow_private = [\"127.0.0.0/8\"], allow_http = true }}\n",
+            sending.settings,
+            fake.url(&format!("/{}", sending.name))
+        );
+        config.replace(&path, &reply)
+    };
+    let config = SENDING.iter().fold(endpoints(), with_reply);
+    let answer = "reply = { text = \"We are open & glad.\" }";
+    config.replace("log = { message = \"a text\" }", answer)
+        + "[loop_guard]\nlimits = [{ replies = 1000, within = \"10m\" }]\n"
+}
+
+#[tokio::test]
+async fn a_reply_goes_out_as_each_gateways_api_wants_it_and_its_report_is_about_it() {
+    let fake = Fake::start().await;
+    let app = App::start(&replying_endpoints(&fake)).await;
+    for (nth, sending) in SENDING.iter().enumerate() {
+        let row = row(sending.name);
+        fake.always(Answer::Now(
+            sending.answer.0,
+            vec![],
+            sending.answer.1.replace("reply-7", &format!("reply-{nth}")),
+        ));
+        row.assert_acked(&row.text("id-1", "are you open?").deliver(app.address()).await);
+        fake.came(nth + 1).await;
+        app.all_jobs_ended().await;
+        let sent: Vec<(String, Option<String>, String)> =
+            sqlx::query_as("SELECT reference, gateway_message_id, job_state FROM v1.replies WHERE endpoint = $1")
+                .bind(sending.name)
+                .fetch_all(app.pool())
+                .await
+                .unwrap();
+        let [(reference, id, state)] = sent.as_slice() else {
+            panic!("{}: {sent:?}; {:?}", sending.name, app.jobs().await)
+        };
+        assert_eq!(state, "done", "{}: {:?}", sending.name, app.jobs().await);
+        assert_eq!(id.as_deref(), Some(format!("reply-{nth}").as_str()), "{}", sending.name);
+        let asked = fake.asked().pop().unwrap();
+        assert_eq!(asked.method, http::Method::POST, "{}", sending.name);
+        assert_eq!(asked.path, format!("/{}{}", sending.name, sending.path));
+        let (header, value) = sending.authorization;
+        assert_eq!(asked.headers[header], value, "{}", sending.name);
+        let body = sending.body.replace("@REF@", reference);
+        match serde_json::from_str::<Value>(&body) {
+            Ok(json) => assert_eq!(asked.json(), json, "{}", sending.name),
+            Err(_) => assert_eq!(asked.body, body, "{}", sending.name),
+        }
+        let Some(report) = row.report else { continue };
+        let mut report = row.parcel(report, &nth.to_string(), "");
+        (row.sign)(&mut report, row.secret);
+        row.assert_acked(&report.deliver(app.address()).await);
+        eventually("the reply is delivered", async || {
+            let state: Option<String> = sqlx::query_scalar("SELECT state FROM v1.replies WHERE endpoint = $1")
+                .bind(sending.name)
+                .fetch_one(app.pool())
+                .await
+                .unwrap();
+            state.as_deref() == Some("delivered")
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_says_no_with_a_status_of_200_is_no() {
+    let fake = Fake::start().await;
+    let app = App::start(&replying_endpoints(&fake)).await;
+    for (nth, (name, answer, word)) in [
+        (
+            "vonage-sms",
+            r#"{"message-count":"1","messages":[{"to":"14155550101","status":"29","error-text":"Non-Whitelisted Destination"}]}"#,
+            "Non-Whitelisted Destination",
+        ),
+        (
+            "clicksend",
+            r#"{"http_code":200,"response_code":"SUCCESS","data":{"messages":[{"to":"+14155550101","status":"COUNTRY_NOT_ENABLED"}]}}"#,
+            "COUNTRY_NOT_ENABLED",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fake.always(Answer::Now(200, vec![], answer.to_owned()));
+        let row = row(name);
+        row.assert_acked(&row.text("id-1", "are you open?").deliver(app.address()).await);
+        fake.came(nth + 1).await;
+        app.all_jobs_ended().await;
+        let job: (String, Option<String>) = sqlx::query_as("SELECT state, reason FROM v1.jobs WHERE endpoint = $1")
+            .bind(name)
+            .fetch_one(app.pool())
+            .await
+            .unwrap();
+        assert_eq!(job.0, "discarded", "{name}");
+        assert!(job.1.as_deref().unwrap().contains(word), "{name}: {:?}", job.1);
     }
 }

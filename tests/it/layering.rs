@@ -35,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["phone", "job", "template", "gateway", "config", "store", "metrics"],
     ),
     ("worker", &["job", "config", "store", "actions", "metrics"]),
+    ("reassembly", &["message", "consent", "rules", "config", "store"]),
     (
         "http",
         &[
@@ -57,6 +58,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "actions",
             "worker",
+            "reassembly",
             "http",
             "metrics",
             "embedded_postgres",

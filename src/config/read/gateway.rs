@@ -15,8 +15,7 @@ use crate::gateway::{self, Gateway};
 /// The user's own gateways by name; `None` where one has mistakes, which were noted.
 pub(super) type OwnGateways = BTreeMap<String, Option<toml::Table>>;
 
-/// A day, by which nonces are remembered.
-const DAY_SECONDS: u64 = 24 * 60 * 60;
+const DAY: Duration = Duration::from_hours(24);
 
 impl Reader<'_> {
     /// The gateway of an endpoint, with what the endpoint changes of how it signs.
@@ -28,15 +27,15 @@ impl Reader<'_> {
         url: Option<&str>,
     ) -> Option<Gateway> {
         let table = self.named_gateway(&place.key("gateway"), &typed.gateway, own)?;
-        let encoding = typed.secret_encoding.as_deref().map(toml::Value::from);
-        let table = with(table, "secret_encoding", encoding);
-        let gateway = Gateway::deserialize(table.clone())
+        let encoded = typed.secret_encoding.as_deref();
+        let table = encoded.map_or_else(|| table.clone(), |encoding| with_secret_encoding(&table, encoding));
+        let mut gateway = Gateway::deserialize(table)
             .inspect_err(|error| {
                 let help = "use \"utf8\", \"whsec\", \"base64\" or \"hex\"";
                 self.error(&place.key("secret_encoding"), first_line(error), help);
             })
             .ok()?;
-        if url == Some("") && Scheme::of(&table).needs_url() {
+        if url == Some("") && gateway.signature.needs_url() {
             let what = format!(
                 "the gateway `{}` signs the URL that it calls, and nothing says which that is",
                 gateway.name
@@ -47,67 +46,49 @@ impl Reader<'_> {
             );
             self.error(&place.key("gateway"), what, help);
         }
-        let table = self.with_times(place, typed, &gateway, table)?;
-        Gateway::deserialize(table)
-            .inspect_err(|error| {
-                let help = "leave it out to take the gateway's own";
-                self.error(&place.key("tolerance"), first_line(error), help);
-            })
-            .ok()
+        self.tolerance(&place.key("tolerance"), typed, &mut gateway);
+        self.nonce_memory(&place.key("nonce_memory"), typed, &mut gateway);
+        Some(gateway)
     }
 
-    /// The table with the endpoint's `tolerance` and `nonce_memory` in it.
-    fn with_times(
-        &mut self,
-        place: &Place,
-        typed: &file::Endpoint,
-        gateway: &Gateway,
-        table: toml::Table,
-    ) -> Option<toml::Table> {
-        let seconds = Duration::from_secs;
-        let tolerance_place = place.key("tolerance");
-        let tolerance = self.duration_within(
-            &tolerance_place,
-            typed.tolerance.as_ref(),
-            &(Duration::ZERO..=seconds(7 * DAY_SECONDS)),
-            "\"0s\" (not compared) to \"7d\"",
-        );
-        let memory = self.duration_within(
-            &place.key("nonce_memory"),
-            typed.nonce_memory.as_ref(),
-            &(seconds(DAY_SECONDS)..=seconds(366 * DAY_SECONDS)),
-            "\"1d\" to \"366d\"",
-        );
-        let scheme = Scheme::of(&table);
-        let key = if scheme.is_jwt() {
-            "max_age_seconds"
-        } else {
-            "tolerance_seconds"
+    /// How far a signed time may be from ours, where the endpoint says so.
+    fn tolerance(&mut self, place: &Place, typed: &file::Endpoint, gateway: &mut Gateway) {
+        let bounds = Duration::ZERO..=DAY * 7;
+        let said = "\"0s\" (not compared) to \"7d\"";
+        let Some(tolerance) = self.duration_within(place, typed.tolerance.as_ref(), &bounds, said) else {
+            return;
         };
-        if tolerance.is_some() && !scheme.has_time() {
-            let what = format!("the gateway `{}` signs no time that could be compared", gateway.name);
-            self.error(&tolerance_place, what, "take it out");
-            return None;
+        let (name, scheme) = (&gateway.name, &gateway.signature);
+        if !scheme.has_time() {
+            let what = format!("the gateway `{name}` signs no time that could be compared");
+            self.error(place, what, "take it out");
+            return;
         }
-        if tolerance.is_some_and(|tolerance| tolerance.is_zero()) && !scheme.binds_body() {
-            let what = "only the time keeps a signature of this gateway from being used for other texts";
-            self.error(&tolerance_place, what, "write a duration above zero");
-            return None;
+        let changed = scheme.clone().with_tolerance(tolerance);
+        let is_needed = !scheme.binds_body() || changed.tolerance().is_some();
+        if tolerance.is_zero() && is_needed {
+            let what = format!("a signature of the gateway `{name}` ends by its time and by nothing else");
+            self.error(place, what, "write a duration above zero");
+            return;
         }
-        let whole_seconds =
-            |duration: Duration| toml::Value::from(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX));
-        // Rounded up: longer is safe.
-        let whole_days = |duration: Duration| {
-            let days = duration.as_secs().div_ceil(DAY_SECONDS);
-            toml::Value::from(i64::try_from(days).unwrap_or(i64::MAX))
+        gateway.signature = changed;
+    }
+
+    /// How long what is used once is remembered, where the endpoint says so.
+    fn nonce_memory(&mut self, place: &Place, typed: &file::Endpoint, gateway: &mut Gateway) {
+        let bounds = DAY..=DAY * 366;
+        let typed = typed.nonce_memory.as_ref();
+        let Some(memory) = self.duration_within(place, typed, &bounds, "\"1d\" to \"366d\"") else {
+            return;
         };
-        let uses_nonces = scheme.uses_nonces();
-        let table = with(table, key, tolerance.map(whole_seconds));
-        Some(with(
-            table,
-            "nonce_days",
-            memory.filter(|_| uses_nonces).map(whole_days),
-        ))
+        if !gateway.signature.has_nonce() {
+            let what = format!(
+                "the gateway `{}` sends nothing that is used once, so nothing is remembered",
+                gateway.name
+            );
+            self.warn(place, what, "take it out");
+        }
+        gateway.signature = gateway.signature.clone().with_nonce_memory(memory);
     }
 
     fn named_gateway(&mut self, place: &Place, name: &str, own: &OwnGateways) -> Option<toml::Table> {
@@ -240,7 +221,7 @@ impl Reader<'_> {
         for (key, text) in given {
             typed.entry(*key).or_insert_with(|| (*text).into());
         }
-        let merged = merged(base, typed);
+        let merged = gateway::merged(&base, &typed);
         let (gateway, whole) = self.fill_merged::<Gateway>(place, &merged);
         gateway.filter(|_| whole).map(|_| merged)
     }
@@ -273,72 +254,10 @@ impl Reader<'_> {
     }
 }
 
-/// What an endpoint has to know of a `[signature]` table.
-pub(super) struct Scheme<'t>(Option<&'t toml::Table>);
-
-impl<'t> Scheme<'t> {
-    pub(super) fn of(gateway: &'t toml::Table) -> Self {
-        Self(gateway.get("signature").and_then(toml::Value::as_table))
-    }
-
-    fn text(&self, key: &str) -> &'t str {
-        self.0.and_then(|table| table.get(key)?.as_str()).unwrap_or_default()
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.0.is_some_and(|table| table.contains_key(key))
-    }
-
-    fn is_jwt(&self) -> bool {
-        self.text("kind") == "jwt"
-    }
-
-    /// Whether the URL is signed.
-    pub(super) fn needs_url(&self) -> bool {
-        let audience = self.0.and_then(|table| table.get("audience")?.as_bool());
-        ["{url}", "{base_url}"]
-            .iter()
-            .any(|token| self.text("content").contains(token))
-            || self.has("url_hash_claim")
-            || audience.unwrap_or_default()
-    }
-
-    fn has_time(&self) -> bool {
-        self.is_jwt()
-            || ["timestamp_header", "timestamp_key", "timestamp_param"]
-                .iter()
-                .any(|key| self.has(key))
-    }
-
-    fn binds_body(&self) -> bool {
-        let bound = ["{body}", "{body_sha256}", "{form_sorted}", "{params_vonage}"];
-        let is_signature = !self.is_jwt() && self.text("kind") != "static";
-        is_signature && (!self.has("content") || bound.iter().any(|token| self.text("content").contains(token)))
-            || self.has("body_hash_claim")
-    }
-
-    fn uses_nonces(&self) -> bool {
-        self.has("nonce_header")
-    }
-}
-
-/// `over` laid over `base`: tables are merged, everything else is replaced.
-fn merged(mut base: toml::Table, over: toml::Table) -> toml::Table {
-    for (key, value) in over {
-        let value = match (base.remove(&key), value) {
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => toml::Value::Table(merged(base, over)),
-            (_, value) => value,
-        };
-        base.insert(key, value);
-    }
-    base
-}
-
-/// A gateway's table with this key of its `[signature]` set, if it is to be.
-fn with(mut table: toml::Table, key: &str, value: Option<toml::Value>) -> toml::Table {
-    let signature = table.get_mut("signature").and_then(toml::Value::as_table_mut);
-    if let (Some(signature), Some(value)) = (signature, value) {
-        signature.insert(key.to_owned(), value);
+fn with_secret_encoding(table: &toml::Table, encoding: &str) -> toml::Table {
+    let mut table = table.clone();
+    if let Some(signature) = table.get_mut("signature").and_then(toml::Value::as_table_mut) {
+        signature.insert("secret_encoding".to_owned(), encoding.into());
     }
     table
 }

@@ -246,7 +246,13 @@ impl<'a> Reader<'a> {
     }
 
     fn mistake(&mut self, mistake: Mistake, misspelt: &[String]) {
+        let is_damaged = |damaged: &Place| *damaged != mistake.place && damaged.is_within(&mistake.place);
         let (what, help) = match mistake.kind {
+            // A table does not add up, and something in it had to be taken out.
+            MistakeKind::WrongValue(_) if self.notes.damaged.iter().any(is_damaged) => {
+                self.notes.damaged.push(mistake.place);
+                return;
+            }
             // It was there, wrong, and that was said already.
             MistakeKind::MissingKey(key) if self.notes.damaged.contains(&mistake.place.key(&key)) => {
                 // What could not be made without it is gone now as well.

@@ -7,8 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use serde_json::json;
+
 use super::knobs::is_label;
 use crate::config::file::{Header, Request};
+use crate::template::{Context, Template};
 
 /// All but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -41,8 +44,7 @@ fn words(expression: &str) -> Vec<(usize, &str)> {
                 let escaped = expression.get(at + 1..).and_then(|rest| rest.chars().next());
                 length += escaped.map_or(0, char::len_utf8);
             }
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
+            Some(open) => quote = quote.filter(|_| c != open),
             None if c == '"' || c == '\'' => quote = Some(c),
             None if is_part_of_word(c) => {
                 let rest = expression.get(at..).unwrap_or_default();
@@ -65,22 +67,32 @@ const fn is_part_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// Splits at the first tag: what is before it, it itself, what is in it, what comes after it.
-fn first_tag(text: &str) -> Option<(&str, &str, &str, &str)> {
-    let start = text.find("{{")?;
+/// `{{ … }}` or `{% … %}`.
+struct Tag<'t> {
+    whole: &'t str,
+    inner: &'t str,
+    is_block: bool,
+}
+
+/// Splits at the first tag: what is before it, it, what comes after it.
+fn first_tag(text: &str) -> Option<(&str, Tag<'_>, &str)> {
+    let (start, is_block) = [("{{", false), ("{%", true)]
+        .into_iter()
+        .filter_map(|(open, is_block)| Some((text.find(open)?, is_block)))
+        .min()?;
     let (before, at) = text.split_at(start);
-    let length = at.find("}}")? + 2;
+    let length = at.find(if is_block { "%}" } else { "}}" })? + 2;
     let (whole, after) = at.split_at(length);
-    let inner = whole.strip_prefix("{{")?.strip_suffix("}}")?;
-    Some((before, whole, inner, after))
+    let inner = whole.get(2..length - 2)?;
+    Some((before, Tag { whole, inner, is_block }, after))
 }
 
 /// The names in the tags of `text`.
 pub(super) fn names_in(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut rest = text;
-    while let Some((_, _, inner, after)) = first_tag(rest) {
-        names.extend(words(inner).into_iter().map(|(_, word)| word.to_owned()));
+    while let Some((_, tag, after)) = first_tag(rest) {
+        names.extend(words(tag.inner).into_iter().map(|(_, word)| word.to_owned()));
         rest = after;
     }
     names
@@ -106,8 +118,8 @@ impl Settings {
         let (server, path) = url.split_at(end_of_server(url));
         let mut filled = String::new();
         let mut rest = server;
-        while let Some((before, _, inner, after)) = first_tag(rest) {
-            let name = inner.trim();
+        while let Some((before, tag, after)) = first_tag(rest) {
+            let name = tag.inner.trim();
             let value = self.set.get(name).filter(|value| is_label(value));
             filled.push_str(before);
             filled.push_str(value.ok_or_else(|| name.to_owned())?);
@@ -174,12 +186,11 @@ impl Settings {
         self.filled(text, Around::Text)
     }
 
-    /// Whether a field is a setting that is not set, and nothing else.
+    /// Whether a field with settings in it comes to nothing, whatever the message.
     fn is_nothing(&self, text: &str) -> bool {
-        first_tag(text).is_some_and(|(before, _, inner, after)| {
-            let is_alone = before.trim().is_empty() && after.trim().is_empty();
-            is_alone && self.unset.contains(inner.trim_matches(['-', '+']).trim())
-        })
+        let has_settings = names_in(text).iter().any(|name| self.value(name).is_some());
+        let rendered = |text: &str| Template::compile(text).ok()?.render(&Context::new(json!({}))).ok();
+        has_settings && rendered(&self.in_text(text)).is_some_and(|text| text.trim().is_empty())
     }
 
     /// What a name stands for, be it for nothing; `None` if it is no setting.
@@ -207,13 +218,14 @@ impl Settings {
     fn filled(&self, text: &str, around: Around) -> String {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some((before, whole, inner, after)) = first_tag(rest) {
+        while let Some((before, tag, after)) = first_tag(rest) {
             filled.push_str(before);
-            match self.value(inner.trim()) {
+            let alone = if tag.is_block { "" } else { tag.inner.trim() };
+            match self.value(alone) {
                 Some(value) if around == Around::Url => filled.extend(utf8_percent_encode(value, RESERVED)),
                 // A brace could make a template of it, with what stands beside it.
                 Some(value) if !value.contains(['{', '}']) => filled.push_str(value),
-                _ => filled.push_str(&self.in_expression(whole)),
+                _ => filled.push_str(&self.in_expression(tag.whole)),
             }
             rest = after;
         }
@@ -225,7 +237,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::{Template, sample_reply};
+    use crate::template::sample_reply;
 
     fn settings(value: &str) -> Settings {
         Settings {
@@ -268,7 +280,7 @@ mod tests {
         for other in [
             "{{ accounts }} {{ a.account }} {{ to|account }}",
             "{{ 'account' }}",
-            "{% if account %}",
+            "{% if accounts %}",
             "{{ account",
         ] {
             assert_eq!(settings("x").in_text(other), other);
@@ -276,6 +288,11 @@ mod tests {
         assert_eq!(
             rendered("x", "{{ service or account }}{{ \"it's account\" ~ account }}"),
             "xit's accountx"
+        );
+        let choice = "{% if account == 'x' %}one{% elif not service %}two{% else %}three{% endif %}";
+        assert_eq!(
+            (rendered("x", choice), rendered("%}", choice)),
+            ("one".to_owned(), "two".to_owned())
         );
         let named: Vec<_> = names_in("{{ a | b }} {{ c.d or e }} f {{ 'g' ~ h }}")
             .into_iter()
@@ -321,14 +338,22 @@ mod tests {
             form: Some(BTreeMap::from([
                 ("Service".to_owned(), "{{ service }}".to_owned()),
                 ("Both".to_owned(), "{{ service }}-{{ account }}".to_owned()),
+                (
+                    "Neither".to_owned(),
+                    "{% if not account %}{{ to }}{% endif %}".to_owned(),
+                ),
+                ("Or".to_owned(), "{% if not service %}{{ to }}{% endif %}".to_owned()),
+                ("Text".to_owned(), "{{ reply_text }}".to_owned()),
+                ("Empty".to_owned(), String::new()),
             ])),
             json: Some(toml::toml! { a = ["{{service}}", { b = "{{ service }}", c = 1 }] }.into()),
             headers: BTreeMap::from([("X".to_owned(), Header::Rendered("{{ service }}".to_owned()))]),
             ..Request::default()
         };
         settings("AC1").in_request(&mut request);
-        let form: Vec<_> = request.form.unwrap().into_iter().collect();
-        assert_eq!(form, [("Both".to_owned(), "-AC1".to_owned())]);
+        let form = request.form.unwrap();
+        assert_eq!(form.keys().collect::<Vec<_>>(), ["Both", "Empty", "Or", "Text"]);
+        assert_eq!(form["Both"], "-AC1");
         assert_eq!(request.json.unwrap(), toml::toml! { a = [{ c = 1 }] }.into());
         assert!(request.headers.is_empty());
     }

@@ -18,7 +18,7 @@ use crate::config::secret::SecretSource;
 use crate::config::tree::{Place, nearest};
 use crate::config::{KeepRefused, Mode};
 use crate::gateway::Gateway;
-use crate::signature::{Algorithm, Keys, SecretSpec};
+use crate::signature::{Algorithm, KeyError, Keys, SecretSpec};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -167,8 +167,7 @@ impl Reader<'_> {
         match Keys::new(&gateway.signature, &specs) {
             Ok(keys) => Some((Some(keys), sources)),
             Err(error) => {
-                let help = "copy it from the gateway again, or see `secret_encoding`";
-                self.error(&place.key("secrets"), error.to_string(), help);
+                self.error(&place.key("secrets"), error.to_string(), help_with(&error));
                 None
             }
         }
@@ -223,7 +222,7 @@ impl Reader<'_> {
             let spec = fetched.spec(number);
             match Keys::new(&gateway.signature, std::slice::from_ref(&spec)) {
                 Ok(_) => specs.push(spec),
-                Err(error) => self.warn(&place, error.to_string(), "take it out, or see `secret_encoding`"),
+                Err(error) => self.warn(&place, error.to_string(), help_with(&error)),
             }
         }
         Keys::new(&gateway.signature, &specs).ok()
@@ -319,6 +318,13 @@ impl Fetched {
     fn is_same(&self, other: &Self) -> bool {
         (self.source != SecretSource::Inline && self.source == other.source)
             || self.secret.expose_secret() == other.secret.expose_secret()
+    }
+}
+
+const fn help_with(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::Algorithm { .. } => "take its `algorithm` out, or name one that the gateway's kind of signature has",
+        _ => "copy it from the gateway again, or see `secret_encoding` and the secret's `algorithm`",
     }
 }
 

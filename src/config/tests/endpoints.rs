@@ -234,12 +234,74 @@ fn times_are_compared_only_where_one_is_signed() {
     says("tolerance = \"5m\"", "signs no time");
     says("tolerance = \"8d\"", "out of bounds");
     says("tolerance = 300", "expected text with a unit");
+    let scheme = |gateway: &str, keys: &str| {
+        let text =
+            ENDPOINT.replace("mobile-api-connect", gateway) + "public_url = \"https://a.example/hooks/sms\"\n" + keys;
+        read::read("config.toml", &text, &environment)
+            .map(|mut loaded| loaded.config.endpoints.remove(0).gateway.signature.clone())
+            .map_err(|problems| problems.to_string())
+    };
+    let tolerance = |gateway: &str, keys: &str| scheme(gateway, keys).map(|scheme| scheme.tolerance());
+    let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
+    assert_eq!(tolerance("smsgate", ""), seconds(300));
+    assert_eq!(tolerance("smsgate", "tolerance = \"10m\""), seconds(600));
+    assert_eq!(tolerance("smsgate", "tolerance = \"0s\""), Ok(None));
+    assert_eq!(tolerance("vonage-messages", "tolerance = \"7d\""), seconds(7 * 86_400));
+    for token in ["vonage-messages", "httpsms"] {
+        let refused = tolerance(token, "tolerance = \"0s\"").unwrap_err();
+        assert!(
+            refused.contains("ends by its time") || refused.contains("signs no time"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn what_is_used_once_is_remembered_as_long_as_the_endpoint_says() {
     says("nonce_memory = \"1h\"", "out of bounds");
     says("nonce_memory = \"367d\"", "not a duration");
-    // What is remembered for nothing does no harm.
+    let warned = warnings(&format!("{ENDPOINT}nonce_memory = \"30d\""));
+    assert!(
+        warned.len() == 1 && warned[0].contains("nothing is remembered"),
+        "{warned:?}"
+    );
+    let plivo = ENDPOINT.replace("mobile-api-connect", "plivo") + "public_url = \"https://a.example/hooks/sms\"\n";
+    let scheme = |keys: &str| {
+        loaded(&format!("{plivo}{keys}")).config.endpoints[0]
+            .gateway
+            .signature
+            .clone()
+    };
+    assert_ne!(
+        format!("{:?}", scheme("nonce_memory = \"30d\"")),
+        format!("{:?}", scheme(""))
+    );
     assert_eq!(
-        endpoint("nonce_memory = \"30d\"").reassembly_wait,
-        Duration::from_secs(10)
+        format!("{:?}", scheme("nonce_memory = \"90d\"")),
+        format!("{:?}", scheme(""))
+    );
+}
+
+#[test]
+fn a_gateway_that_signs_its_url_needs_to_be_told_which_that_is() {
+    let twilio = ENDPOINT.replace("mobile-api-connect", "twilio");
+    let problems = refused(&twilio);
+    let expected = r#"
+error: the gateway `twilio` signs the URL that it calls, and nothing says which that is
+ --> config.toml:4:11
+  |
+4 | gateway = "twilio"
+  |           ^^^^^^^^
+help: add `public_url = "https://…/hooks/sms"` to the endpoint, or `public_url = "https://…"` to [server]
+"#;
+    assert!(problems.starts_with(expected.trim_start()), "{problems}");
+    assert_eq!(
+        loaded(&format!("{twilio}[server]\npublic_url = \"https://a.example\"")).warnings,
+        []
+    );
+    assert_eq!(
+        loaded(&format!("{twilio}public_url = \"https://a.example/x\"")).warnings,
+        []
     );
 }
 
@@ -260,13 +322,7 @@ fn a_gateway_like_another_has_its_keys_but_for_its_own() {
     assert_eq!(gateway.title, "Mine");
     let headers: Vec<_> = gateway.signature.headers().map(ToString::to_string).collect();
     assert_eq!(headers, ["x-mine"], "a list is replaced");
-    let headers: Vec<_> = gateway
-        .signature
-        .all_headers()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(headers, ["x-mine", "x-time"], "a table is merged");
+    assert!(gateway.signature.has_time(), "a table is merged");
     // through another of one's own, wherever that stands
     let gateway = mine("like = \"other\"\n[gateway.other]\nlike = \"timed\"\nnumbers = \"auto\"");
     assert_eq!(gateway.numbers.to_string(), "auto");
@@ -287,7 +343,7 @@ error: unknown key `numbrs`
   | ^^^^^^
 help: did you mean `numbers`?
 
-error: unknown variant `hexx`, expected `hex` or `base64`
+error: unknown variant `hexx`, expected one of `hex`, `hex-any-case`, `base64`, `plain`
  --> config.toml:9:26
   |
 9 | signature = { encoding = "hexx" }
