@@ -267,10 +267,10 @@ async fn every_built_in_gateway_closes_the_loop() {
     }
     let phone = Phone::with(&(toml + HOURS)).await;
     let mut reported = Vec::new();
-    for name in smshook::gateway::builtin_names() {
-        let events = phone
-            .events(&["--endpoint", name, "--from", "+15551230001"], "hours\n")
-            .await;
+    for (place, name) in smshook::gateway::builtin_names().enumerate() {
+        // one number for each, or the loop guard stops it
+        let from = format!("+155512300{place:02}");
+        let events = phone.events(&["--endpoint", name, "--from", &from], "hours\n").await;
         let status = events[2]["status"].as_u64().unwrap();
         assert!((200..300).contains(&status), "{name}: {events:?}");
         let can_reply = events[0].get("no_replies").is_none();
@@ -288,7 +288,7 @@ async fn every_built_in_gateway_closes_the_loop() {
         );
         assert_eq!(members(&events, "reply", "known"), [true], "{name}");
         let to = members(&events, "reply", "to");
-        assert!(to[0].as_str().unwrap().ends_with("15551230001"), "{name}: {to:?}");
+        assert!(to[0].as_str().unwrap().ends_with(&from[1..]), "{name}: {to:?}");
         assert_eq!(members(&events, "action", "state"), ["done"], "{name}: {events:?}");
         assert!(of(&events, "problem").is_empty(), "{name}: {events:?}");
         if members(&events, "delivery", "state").contains(&"delivered".into()) {
