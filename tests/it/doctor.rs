@@ -687,6 +687,41 @@ async fn a_self_test_is_answered_with_its_nonce_and_only_when_it_is_signed_as_th
     );
 }
 
+/// However a gateway proves itself: in headers, in the query, beside the fields of a body, over the URL.
+#[tokio::test]
+async fn every_built_in_gateways_endpoint_is_tried_as_that_gateway_would_call_it() {
+    let patient = Patient::new().await;
+    let endpoints: String = smshook::gateway::builtin_names()
+        .map(|name| {
+            let secret = match name {
+                "telnyx" => "gj5UGV3NSTyGNPIOyIwQLo2ySLGhGz+DVxUQb1iwA4c=",
+                _ => "bmV2ZXItc2hvd24tMDEyMzQ1Njc4OWFi",
+            };
+            format!(
+                "[[endpoint]]\nname = \"{name}\"\npath = \"/hooks/{name}\"\ngateway = \"{name}\"\nsecrets = [\"{secret}\"]\n"
+            )
+        })
+        .collect();
+    let server = |listen: &str| {
+        format!("[server]\nlisten = \"{listen}\"\npublic_url = \"https://sms.example.com\"\n{endpoints}")
+    };
+    let service = patient.serve(&server("127.0.0.1:0")).await;
+    let said = patient
+        .look_with(&server(&service.address.to_string()), &["--offline"])
+        .await;
+    for name in smshook::gateway::builtin_names() {
+        let what = format!("endpoint {name}");
+        if name == "telnyx" {
+            said.warns(&what, "only the gateway has", "have the gateway send a text");
+        } else {
+            said.is_fine(&what, "takes signed deliveries");
+        }
+    }
+    assert_eq!(patient.count("SELECT count(*) FROM v1.messages").await, 0);
+    assert_eq!(patient.count("SELECT count(*) FROM v1.quarantine").await, 0);
+    assert!(!said.report.to_string().contains("bmV2ZXI"), "a secret is shown");
+}
+
 #[tokio::test]
 async fn a_message_that_quotes_a_self_test_is_a_message() {
     let patient = Patient::new().await;

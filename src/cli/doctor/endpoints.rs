@@ -56,7 +56,7 @@ fn untriable(endpoint: &Endpoint) -> Option<(&'static str, &'static str)> {
         )),
         (Some(keys), _) if keys.signer().is_none() => Some((
             "not tried: its gateway signs with a private key, which only the gateway has",
-            "have the gateway send a text and look for it with `smshook messages list`",
+            "have the gateway send a text and look for it in v1.messages",
         )),
         _ => None,
     }
@@ -121,13 +121,16 @@ type Finding = (String, String);
 impl Attempt {
     async fn make(url: &str, endpoint: &Endpoint) -> Self {
         let nonce = format!("{:032x}", rand::random::<u128>());
-        let body = self_test_body(&nonce);
-        let (asked, bytes) = (Utc::now(), body.len());
-        let answer = local::post(url, headers(endpoint, &body, asked), body).await;
+        let asked = Utc::now();
+        let request = request(endpoint, &self_test_body(&nonce), asked);
+        let bytes = request.body.len();
+        let url = with_query(url, &request.query);
+        let answer = local::post(&url, request.headers, request.body).await;
         let date = |answer: &LocalAnswer| Reading::of_answer(asked, Utc::now(), &answer.headers);
         Self {
             reading: answer.as_ref().ok().and_then(date),
-            url: url.to_owned(),
+            // Without a query, which may hold a secret.
+            url: url.split('?').next().unwrap_or_default().to_owned(),
             nonce,
             bytes,
             answer,
@@ -279,8 +282,16 @@ fn unreachable(error: &LocalError) -> String {
     }
 }
 
-/// Signed as the gateway signs.
-fn headers(endpoint: &Endpoint, body: &str, now: DateTime<Utc>) -> HeaderMap {
+fn with_query(url: &str, query: &str) -> String {
+    if query.is_empty() {
+        url.to_owned()
+    } else {
+        format!("{url}?{query}")
+    }
+}
+
+/// Signed as the gateway signs: some put what proves it into the query or beside the fields of the body.
+fn request(endpoint: &Endpoint, body: &str, now: DateTime<Utc>) -> Outgoing {
     let mut outgoing = Outgoing {
         method: Method::POST,
         url: endpoint.url.clone(),
@@ -295,7 +306,7 @@ fn headers(endpoint: &Endpoint, body: &str, now: DateTime<Utc>) -> HeaderMap {
     if let Some(signer) = endpoint.keys.as_ref().and_then(Keys::signer) {
         signature::sign(&endpoint.gateway.signature, &signer, &mut outgoing);
     }
-    outgoing.headers
+    outgoing
 }
 
 /// A header's value, not endless and without what could steer a terminal.
