@@ -764,7 +764,9 @@ async fn a_signature_is_good_for_one_text_where_it_can_be() {
     for row in ROWS {
         let signed = row.text("id-1", "first words");
         let mut moved = signed.clone();
-        let other = String::from_utf8(signed.body.clone()).unwrap().replace("first", "other");
+        let other = String::from_utf8(signed.body.clone())
+            .unwrap()
+            .replace("first", "other");
         moved.body = other.into_bytes();
         let answer = moved.deliver(intake.address).await;
         match row.bound {
