@@ -188,6 +188,11 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
 }
 
 impl Running {
+    /// The database, for who looks over the shoulder of the service.
+    pub fn store(&self) -> Store {
+        self.database.store.clone()
+    }
+
     /// Asks everything to stop; [`Running::finish`] waits for it.
     pub fn stop(&self) {
         self.stop.cancel();

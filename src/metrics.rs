@@ -16,8 +16,9 @@ use prometheus_client::registry::Registry;
 pub struct EndpointOutcome {
     /// Name of the configured endpoint.
     pub endpoint: String,
-    /// `stored`, `duplicate`, `event`, `quarantined`, `refused`, `too_large`, `timeout`, `broken`, `abandoned`, `not_found`,
-    /// `method_not_allowed`, `unavailable`, `bug`.
+    /// Of a request: `stored`, `duplicate`, `event`, `quarantined`, `self_test`, `refused`, `too_large`, `timeout`, `broken`,
+    /// `abandoned`, `not_found`, `method_not_allowed`, `unavailable`, `bug`. Of a refused delivery: `kept`, `too_large`,
+    /// `dropped`, `failed`.
     pub outcome: &'static str,
 }
 
@@ -61,6 +62,8 @@ pub struct Metrics {
     pub requests: Family<EndpointOutcome, Counter>,
     /// Deliveries that did not verify and were taken, by an endpoint that only observes.
     pub unverified: Family<EndpointLabel, Counter>,
+    /// Refused deliveries that were to be kept, by endpoint and what became of them.
+    pub refused_kept: Family<EndpointOutcome, Counter>,
     /// Seconds from a verified body to its commit.
     pub accept_seconds: Histogram,
     /// Deliveries per committed transaction.
@@ -100,6 +103,7 @@ impl Metrics {
             registry: Registry::with_prefix("smshook"),
             requests: Family::default(),
             unverified: Family::default(),
+            refused_kept: Family::default(),
             accept_seconds: Histogram::new(SECONDS),
             batch_size: Histogram::new(SIZES),
             id_collisions: Family::default(),
@@ -128,6 +132,11 @@ impl Metrics {
             "unverified",
             "Deliveries that did not verify and were taken, by endpoints that only observe",
             self.unverified.clone(),
+        );
+        r.register(
+            "refused_kept",
+            "Refused deliveries that were to be kept: kept, too_large, dropped (too many at once) or failed",
+            self.refused_kept.clone(),
         );
         r.register(
             "accept_seconds",
@@ -191,6 +200,16 @@ impl Metrics {
             endpoint: endpoint.to_owned(),
         };
         self.unverified.get_or_create(&label).inc();
+    }
+
+    /// Counts what became of one refused delivery that was to be kept.
+    pub fn refused_kept(&self, endpoint: &str, outcome: &'static str) {
+        self.refused_kept
+            .get_or_create(&EndpointOutcome {
+                endpoint: endpoint.to_owned(),
+                outcome,
+            })
+            .inc();
     }
 
     /// Counts one attempt.

@@ -1,5 +1,5 @@
 //! What happens after a signature failed and the answer has gone: why it failed is looked for and written into the
-//! request's log line.
+//! request's log line, and the delivery is kept where the operator wants that.
 //!
 //! It must never delay or change an answer: nothing here runs before the answer is made, and what costs time runs on a
 //! thread for that. It is bounded whatever a stranger sends: so many failures looked into per second, so many bytes hashed
@@ -10,13 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, Method};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::request_line::RequestLine;
 use crate::config::{Config, Endpoint};
 use crate::metrics::Metrics;
 use crate::signature::diagnosis::{self, Case};
 use crate::signature::{Keys, Received, Refusal};
+use crate::store::{RefusedDelivery, RefusedLimits, Store};
 
 /// Why a delivery proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,13 +54,18 @@ pub(super) struct Failed {
     headers: HeaderMap,
     body: Bytes,
     at: i64,
+    /// Whether it is of the kind that an endpoint may keep.
+    keeps: bool,
 }
 
 impl Failed {
-    pub(super) fn of(place: usize, received: &Received<'_>, unproven: Unproven) -> Self {
+    /// `keeps`: whether it was refused, and not a test of ours.
+    pub(super) fn of(place: usize, received: &Received<'_>, unproven: Unproven, keeps: bool) -> Self {
         Self {
             place,
             unproven,
+            // Without a signature it could never verify, and anybody can send any number of those.
+            keeps: keeps && !unproven.is_missing(),
             method: received.method.clone(),
             query: received.query.map(str::to_owned),
             headers: received.headers.clone(),
@@ -83,30 +91,59 @@ const LARGEST: usize = 64 * 1024;
 /// Bytes hashed for one failure at most: a tenth of a second of one core.
 const BUDGET: u64 = 16 * 1024 * 1024;
 
+/// Refused deliveries on their way into the database at once; beyond them they are dropped and counted.
+const MOST_KEEPING: usize = 8;
+
 /// Looks into failures.
 pub(super) struct Failures {
     config: Arc<Config>,
     metrics: Arc<Metrics>,
+    store: Store,
     looked_into: Pace,
     shouted: Pace,
+    keeping: Arc<Semaphore>,
 }
 
 impl Failures {
-    pub(super) fn of(config: Arc<Config>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn of(config: Arc<Config>, metrics: Arc<Metrics>, store: Store) -> Self {
         Self {
             config,
             metrics,
+            store,
             looked_into: Pace::begin(),
             shouted: Pace::begin(),
+            keeping: Arc::new(Semaphore::new(MOST_KEEPING)),
         }
     }
 
-    /// Finds out why, writes the line, and shouts where the delivery was taken all the same. Returns at once.
+    /// Finds out why, writes the line, shouts where the delivery was taken all the same, and keeps it where the operator
+    /// wants that. Returns at once.
     pub(super) fn look_into(self: &Arc<Self>, mut line: RequestLine, failed: Failed) {
         if line.is_taken_unverified() {
             self.metrics.unverified(line.endpoint());
         }
-        let cause = match failed.unproven {
+        let permit = self.permit_to_keep(&failed, line.endpoint());
+        line.cause = self.known_without_looking(&failed);
+        if line.cause.is_some() {
+            self.finish(&line);
+            drop(line);
+            self.keep(failed, None, permit);
+            return;
+        }
+        let failures = Arc::clone(self);
+        // The line outlives the answer; should this never run, it is written without a cause.
+        drop(tokio::task::spawn_blocking(move || {
+            line.cause = failures.cause(&failed);
+            failures.finish(&line);
+            let cause = line.cause.clone();
+            drop(line);
+            failures.keep(failed, cause, permit);
+        }));
+    }
+
+    /// What stands in for a cause that is not looked for.
+    fn known_without_looking(&self, failed: &Failed) -> Option<String> {
+        match failed.unproven {
             Unproven::NoSecret => Some("the endpoint has no secret yet".to_owned()),
             Unproven::Refused(_) if failed.body.len() > LARGEST => Some(format!(
                 "not looked into: the body is larger than {} KiB; `smshook verify` does it",
@@ -116,17 +153,50 @@ impl Failures {
                 Some("not looked into: too many signatures fail at once".to_owned())
             }
             Unproven::Refused(_) => None,
-        };
-        if let Some(cause) = cause {
-            line.cause = Some(cause);
-            return self.finish(&line);
         }
+    }
+
+    /// The right to write one refused delivery, where its endpoint keeps any.
+    fn permit_to_keep(&self, failed: &Failed, endpoint: &str) -> Option<OwnedSemaphorePermit> {
+        let limits = self.config.endpoints.get(failed.place)?.keep_refused;
+        limits.filter(|_| failed.keeps)?;
+        let permit = Arc::clone(&self.keeping).try_acquire_owned().ok();
+        if permit.is_none() {
+            self.metrics.refused_kept(endpoint, "dropped");
+        }
+        permit
+    }
+
+    /// Writes it on a task of its own, if there is the right to.
+    fn keep(self: &Arc<Self>, failed: Failed, cause: Option<String>, permit: Option<OwnedSemaphorePermit>) {
+        let Some(permit) = permit else {
+            return;
+        };
         let failures = Arc::clone(self);
-        // The line outlives the answer; should this never run, it is written without a cause.
-        drop(tokio::task::spawn_blocking(move || {
-            line.cause = failures.cause(&failed);
-            failures.finish(&line);
+        drop(tokio::spawn(async move {
+            failures.write(failed, cause).await;
+            drop(permit);
         }));
+    }
+
+    async fn write(&self, failed: Failed, cause: Option<String>) {
+        let Some(endpoint) = self.config.endpoints.get(failed.place) else {
+            return;
+        };
+        let Some(keep) = endpoint.keep_refused else {
+            return;
+        };
+        let limits = RefusedLimits {
+            count: keep.count,
+            bytes: keep.bytes,
+            age: keep.age,
+        };
+        let outcome = match self.store.keep_refused(&kept(endpoint, failed, cause), limits).await {
+            Ok(Some(_)) => "kept",
+            Ok(None) => "too_large",
+            Err(_) => "failed",
+        };
+        self.metrics.refused_kept(&endpoint.name, outcome);
     }
 
     fn cause(&self, failed: &Failed) -> Option<String> {
@@ -158,6 +228,29 @@ impl Failures {
             unsaid = self.shouted.unsaid(),
             "a delivery that did not verify was taken, because this endpoint only observes (`mode = \"observe\"`)"
         );
+    }
+}
+
+/// What is kept of it: of the headers those that the scheme reads, and what the body is said to be.
+fn kept(endpoint: &Endpoint, failed: Failed, cause: Option<String>) -> RefusedDelivery {
+    let mut names = endpoint.gateway.signature.all_headers();
+    names.push(&CONTENT_TYPE);
+    names.sort_unstable_by_key(|name| name.as_str());
+    names.dedup();
+    let values = |name: &&HeaderName| failed.headers.get_all(*name).into_iter();
+    let headers = names
+        .iter()
+        .flat_map(|name| values(name).map(|value| (name.as_str().to_owned(), value.as_bytes().to_vec())))
+        .collect();
+    RefusedDelivery {
+        endpoint: endpoint.name.clone(),
+        reason: failed.unproven.as_str().to_owned(),
+        cause,
+        method: failed.method.as_str().to_owned(),
+        url: endpoint.url.clone(),
+        headers,
+        query: failed.query,
+        body: failed.body,
     }
 }
 

@@ -64,7 +64,11 @@ impl WebhookState {
             )
         };
         let inlets = config.endpoints.iter().enumerate().map(inlet).collect();
-        let failures = Arc::new(Failures::of(Arc::clone(&config), Arc::clone(&metrics)));
+        let failures = Arc::new(Failures::of(
+            Arc::clone(&config),
+            Arc::clone(&metrics),
+            acceptor.store().clone(),
+        ));
         Self {
             config,
             inlets,
@@ -149,7 +153,8 @@ async fn answer(
             let is_self_test = self_test::nonce(&body).is_some();
             // Without a secret a self-test has nothing to prove.
             if !(is_self_test && endpoint.keys.is_none()) {
-                *failed = Some(Failed::of(inlet.place, &received, unproven));
+                let keeps = endpoint.mode == Mode::Enforce && !is_self_test;
+                *failed = Some(Failed::of(inlet.place, &received, unproven, keeps));
                 line.reason = Some(unproven.as_str());
             }
             // A test of the way here that does not verify is told so, also where everything else is taken.

@@ -224,6 +224,11 @@ impl Acceptor {
         Arc::clone(&self.closed_sets)
     }
 
+    /// The database that it writes to.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Whether a delivery that came now could be committed in time, as far as can be told without writing.
     pub async fn ready(&self) -> bool {
         let takes_more = !self.queue.is_closed() && self.queue.capacity() > 0;

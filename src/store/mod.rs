@@ -31,7 +31,9 @@ pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use events::Report;
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
-pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
+pub use operate::{
+    AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
+};
 pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};

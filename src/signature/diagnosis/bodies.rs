@@ -27,6 +27,9 @@ pub(super) fn guesses(body: &[u8]) -> Vec<(Change, Vec<u8>)> {
     guesses.extend(of_json(body));
     guesses.extend(of_text(body));
     guesses.extend(of_form(body));
+    // Whatever else writing JSON anew may undo has been tried by then.
+    let sorted = serde_json::from_slice::<Value>(body).map(|value| value.to_string().into_bytes());
+    guesses.extend(sorted.map(|json| (Change::BodySorted, json)));
     guesses.push((Change::BodyEmpty, Vec::new()));
     guesses.retain(|(_, guess)| guess != body);
     guesses
@@ -49,7 +52,6 @@ fn of_json(body: &[u8]) -> Vec<(Change, Vec<u8>)> {
         ),
     ];
     if let Ok(value) = serde_json::from_slice::<Value>(body) {
-        guesses.push((Change::BodySorted, value.to_string().into_bytes()));
         guesses.extend(form_of(&value).map(|form| (Change::BodyFormOfJson, form)));
         let text = value.as_str().or_else(|| value.get("body")?.as_str());
         guesses.extend(text.map(|text| (Change::BodyOfJsonText, text.as_bytes().to_vec())));
@@ -166,7 +168,7 @@ fn form_of(value: &Value) -> Option<Vec<u8>> {
             form.append_pair(name, &text(value)?);
         }
     }
-    Some(form.finish().into_bytes())
+    Some(form.finish().into_bytes()).filter(|form| !form.is_empty())
 }
 
 /// The pairs as an object of texts, in their order.
@@ -269,11 +271,9 @@ fn escaped(text: &str, is_upper: bool, is_meant: impl Fn(char) -> bool) -> Vec<u
     for c in text.chars() {
         if is_meant(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&if is_upper {
-                    format!("\\u{unit:04X}")
-                } else {
-                    format!("\\u{unit:04x}")
-                });
+                let digits = format!("{unit:04x}");
+                out.push_str("\\u");
+                out.push_str(&if is_upper { digits.to_uppercase() } else { digits });
             }
         } else {
             out.push(c);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::super::algorithm::{Algorithm, Digest, Ready};
-use super::super::content::{Content, Material, Part};
+use super::super::content::{Content, Material, Part, is_hash_of};
 use super::super::moment::{Unit, is_near};
 use super::super::signed::{Place, Signed, TimestampPlace};
 use super::super::{Received, Refusal, parameters};
@@ -45,7 +45,7 @@ pub(super) fn findings(signed: &Signed, case: &Case<'_>, refusal: Refusal) -> Ve
         }
         return findings;
     }
-    let mut search = Search::of(signed, case, &candidates);
+    let mut search = Search::of(signed, case, &candidates, refusal);
     match search.run() {
         Some(found) => {
             findings.push(found.finding());
@@ -146,11 +146,22 @@ fn about_the_parts(signed: &Signed, received: &Received<'_>, refusal: Refusal) -
                 .first()?;
             Some(Finding::PartMissing { header: header.clone() })
         }
-        Refusal::BodyHash => Some(Finding::BodyHash {
-            parameter: signed.body_hash_param.clone()?,
-        }),
+        Refusal::BodyHash => body_hash(signed, received),
         _ => None,
     }
+}
+
+/// The parameter that vouches for the body does not; the search is then for a signature over the rest.
+fn body_hash(signed: &Signed, received: &Received<'_>) -> Option<Finding> {
+    let parameter = signed.body_hash_param.clone()?;
+    let query = parameters::of_form(received.query?.as_bytes());
+    let hash = parameters::only(&query, &parameter).ok()?;
+    let guesses = bodies::guesses(received.body);
+    let right = guesses.into_iter().find(|(_, body)| is_hash_of(hash, body));
+    Some(Finding::BodyHash {
+        parameter,
+        changes: right.map(|(change, _)| change).into_iter().collect(),
+    })
 }
 
 fn about_the_body(signed: &Signed, received: &Received<'_>) -> Vec<Finding> {
@@ -222,8 +233,13 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn of(signed: &'a Signed, case: &'a Case<'a>, candidates: &'a [Candidate]) -> Self {
+    fn of(signed: &'a Signed, case: &'a Case<'a>, candidates: &'a [Candidate], refusal: Refusal) -> Self {
         let received = &case.received;
+        let covered = if refusal == Refusal::BodyHash {
+            without_the_form(signed)
+        } else {
+            covered(signed, received)
+        };
         let mut guessed = vec![(Vec::new(), received.body.clone())];
         guessed.extend(
             bodies::guesses(received.body)
@@ -243,7 +259,7 @@ impl<'a> Search<'a> {
             case,
             candidates,
             secrets: secrets::guesses(signed.secret_encoding, case.keys, case.others),
-            covered: covered(signed, received),
+            covered,
             bodies: guessed,
             urls,
             left: case.budget,
@@ -300,8 +316,7 @@ impl<'a> Search<'a> {
             return None;
         }
         let (takes_body, takes_url) = (covered.content.binds_body(), covered.content.needs_url());
-        let is_idle = (!takes_body && !body_changes.is_empty() && self.signed.body_hash_param.is_none())
-            || (!takes_url && !url.changes.is_empty());
+        let is_idle = (!takes_body && !body_changes.is_empty()) || (!takes_url && !url.changes.is_empty());
         if is_idle {
             return None;
         }
@@ -366,6 +381,16 @@ fn matching(secret: &[u8], configured: Algorithm, bytes: &[u8], digest: &Digest)
             let ready = Ready::new(*algorithm, secret);
             ready.is_some_and(|ready| bool::from(ready.verifies(std::iter::once(bytes), digest)))
         })
+}
+
+/// What the signature covers where a parameter of the query vouches for the body.
+fn without_the_form(signed: &Signed) -> Vec<Covered> {
+    let rest = signed.content.0.iter().filter(|part| **part != Part::FormSorted);
+    vec![Covered {
+        changes: Vec::new(),
+        content: Content(rest.cloned().collect()),
+        time: Vec::new(),
+    }]
 }
 
 /// What the signature may cover: as configured, in another order, with another time.

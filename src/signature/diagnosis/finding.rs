@@ -71,10 +71,12 @@ pub enum Finding {
     #[error("{0}")]
     Refused(Refusal),
     /// The parameter with the hash of the body is that of another body.
-    #[error("the parameter `{parameter}` is the hash of another body")]
+    #[error("the parameter `{parameter}` is the hash of another body{}", but_with(.changes))]
     BodyHash {
         /// Its name.
         parameter: String,
+        /// The change that makes it this body's, if one is known.
+        changes: Vec<Change>,
     },
     /// The signature is right, and its time is not.
     #[error("the signature is right, but its time is {} it was received, and {} is allowed", far(*.off_ms), seconds(*.tolerance_ms))]

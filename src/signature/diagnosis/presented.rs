@@ -63,7 +63,8 @@ pub(super) fn read(signed: &Signed, keys: &Keys, received: &Received<'_>) -> (Ve
     candidates.extend(others.take(if is_there { MOST_ELSEWHERE } else { MOST_CANDIDATES }));
     let mut known: Vec<Vec<u8>> = Vec::new();
     candidates.retain(|candidate| {
-        let is_new = !known.iter().any(|known| known == candidate.digest.bytes());
+        let is_new =
+            has_a_length(candidate.digest.bytes()) && !known.iter().any(|known| known == candidate.digest.bytes());
         known.push(candidate.digest.bytes().to_vec());
         is_new
     });
@@ -124,17 +125,19 @@ fn decoded(word: &str) -> Option<Digest> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let from_base64 = |alphabet: &alphabet::Alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(word).ok();
-    let has_length = |bytes: &Vec<u8>| {
-        Algorithm::ALL
-            .into_iter()
-            .any(|algorithm| algorithm.signature_bytes() == bytes.len())
-    };
     let bytes = hex::decode(word)
         .ok()
         .or_else(|| from_base64(&alphabet::STANDARD))
         .or_else(|| from_base64(&alphabet::URL_SAFE))
-        .filter(has_length)?;
+        .filter(|bytes| has_a_length(bytes))?;
     Digest::of(&bytes)
+}
+
+/// Whether any algorithm makes signatures of this length.
+fn has_a_length(bytes: &[u8]) -> bool {
+    Algorithm::ALL
+        .into_iter()
+        .any(|algorithm| algorithm.signature_bytes() == bytes.len())
 }
 
 fn missing(signed: &Signed, elsewhere: &[(HeaderName, Digest)]) -> Vec<Finding> {

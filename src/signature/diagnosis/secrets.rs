@@ -24,9 +24,9 @@ pub(super) struct Guess {
 }
 
 /// The endpoint's own secrets and what they may have been meant as, and the others as they are.
-pub(super) fn guesses(configured: SecretEncoding, keys: &Keys, others: &[(&str, &Keys)]) -> Vec<Guess> {
+pub(super) fn guesses(scheme: SecretEncoding, keys: &Keys, others: &[(&str, &Keys)]) -> Vec<Guess> {
     let own = keys.iter().flat_map(|key| {
-        spelt(configured, key).into_iter().map(|(changes, bytes)| Guess {
+        spelt(scheme, key).into_iter().map(|(changes, bytes)| Guess {
             label: key.label.clone(),
             is_own: true,
             changes,
@@ -41,14 +41,23 @@ pub(super) fn guesses(configured: SecretEncoding, keys: &Keys, others: &[(&str, 
                 is_own: false,
                 changes: Vec::new(),
                 algorithm: key.algorithm,
-                bytes: configured.bytes(key.secret.expose_secret())?,
+                bytes: encoding_of(scheme, key).bytes(key.secret.expose_secret())?,
             })
         })
     });
     own.chain(others.take(MOST_OTHERS)).collect()
 }
 
-fn spelt(configured: SecretEncoding, key: &Key) -> Vec<(Vec<Change>, Vec<u8>)> {
+/// A public key is never text.
+const fn encoding_of(scheme: SecretEncoding, key: &Key) -> SecretEncoding {
+    match (key.algorithm, scheme) {
+        (Algorithm::Ed25519, SecretEncoding::Utf8) => SecretEncoding::Base64,
+        (_, encoding) => encoding,
+    }
+}
+
+fn spelt(scheme: SecretEncoding, key: &Key) -> Vec<(Vec<Change>, Vec<u8>)> {
+    let configured = encoding_of(scheme, key);
     let text = key.secret.expose_secret();
     let trimmed = text.trim();
     let unquoted = trimmed.trim_matches(['"', '\'']);
@@ -68,8 +77,9 @@ fn spelt(configured: SecretEncoding, key: &Key) -> Vec<(Vec<Change>, Vec<u8>)> {
     }
     let encodings = [
         (SecretEncoding::Utf8, Change::SecretUtf8),
-        (SecretEncoding::Whsec, Change::SecretWhsec),
+        // The same where there is no `whsec_`; then it is called what it is.
         (SecretEncoding::Base64, Change::SecretBase64),
+        (SecretEncoding::Whsec, Change::SecretWhsec),
         (SecretEncoding::Hex, Change::SecretHex),
     ];
     let mut secrets: Vec<(Vec<Change>, Vec<u8>)> = Vec::new();

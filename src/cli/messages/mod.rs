@@ -1,4 +1,6 @@
-//! `smshook messages`: one message with all it caused, and the deliveries that could not be read at first.
+//! `smshook messages`: one message with all it caused, and the deliveries that could not be read or verified at first.
+
+mod reverify;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +39,11 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
+    /// Verify refused deliveries that were kept again, with the secrets of now
+    Reverify {
+        /// The refused delivery [default: all of them, the oldest first]
+        id: Option<Uuid>,
+    },
 }
 
 /// Quarantined deliveries read into memory at once, each up to the largest body taken.
@@ -50,6 +57,7 @@ pub(super) async fn run(config: Option<&Path>, command: Command) -> Result<(), F
     let done = match command {
         Command::Show { id, json } => show(&database, id, json).await,
         Command::Replay { id, all: _ } => replay(&database, id).await,
+        Command::Reverify { id } => reverify::run(&database, id).await,
     };
     let closed = database.close().await;
     done.and(closed)

@@ -1,0 +1,160 @@
+//! `smshook messages reverify`: deliveries that were refused and kept are verified again, as of when they were received, with
+//! the configuration of now.
+//!
+//! What verifies goes through the same door as every delivery. It must not let anything through that does not.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use uuid::Uuid;
+
+use super::PAGE;
+use crate::cli::database::{self, Database};
+use crate::cli::failure::Failure;
+use crate::cli::output::{self, Printer};
+use crate::config::{Config, Endpoint};
+use crate::http::other_secrets;
+use crate::metrics::Metrics;
+use crate::rules::Standing;
+use crate::signature::diagnosis::{self, Case};
+use crate::signature::{self, Keys, Received, VerifiedBody};
+use crate::store::{AcceptError, Acceptor, Delivery, KeptDelivery, Nonce, Origin, PlannedItem};
+
+/// Bytes hashed at most to find out why one of them fails.
+const BUDGET: u64 = 16 * 1024 * 1024;
+
+pub(super) async fn run(database: &Database, id: Option<Uuid>) -> Result<(), Failure> {
+    let kept = database
+        .store
+        .refused(id, i64::from(PAGE))
+        .await
+        .map_err(database::failed)?;
+    if kept.is_empty() {
+        return nothing(database, id).await;
+    }
+    if kept.len() == usize::from(PAGE) {
+        output::note(&format!(
+            "only the {PAGE} oldest are verified this time; do it again for the others"
+        ));
+    }
+    let config = &database.config;
+    let acceptor = Acceptor::start(
+        &database.store,
+        config.server.accept_deadline,
+        &Arc::new(Metrics::new()),
+    )
+    .context("starting the batch writer")?;
+    let mut failing = 0;
+    let mut printer = Printer::default();
+    for delivery in kept {
+        let id = delivery.id;
+        match again(config, &acceptor, &delivery).await? {
+            Ok(became) => printer.print(&format!("{id}: {became}")),
+            Err(why) => {
+                failing += 1;
+                output::note(&format!("{id}: {why}"));
+            }
+        }
+    }
+    if failing == 0 {
+        return printer.done();
+    }
+    output::note(
+        "\nhint: mend what is named, then do it again; what cannot verify any more goes by itself when its time is over",
+    );
+    Err(Failure::AnswerIsNo)
+}
+
+async fn nothing(database: &Database, id: Option<Uuid>) -> Result<(), Failure> {
+    let Some(id) = id else {
+        output::note("no refused delivery is kept");
+        return Ok(());
+    };
+    let entry = database.store.refused_entry(id).await.map_err(database::failed)?;
+    let hint = "`v1.refused` lists what is kept; an endpoint keeps what it refuses with `keep_refused = {}`";
+    Err(match entry {
+        None => Failure::hinted(anyhow::anyhow!("there is no refused delivery {id}"), hint),
+        Some(entry) => {
+            let became = entry.admitted_as.map(|id| format!(" as {id}")).unwrap_or_default();
+            Failure::hinted(anyhow::anyhow!("the delivery {id} was admitted already{became}"), hint)
+        }
+    })
+}
+
+/// What became of one of them, or why it still fails.
+async fn again(config: &Config, acceptor: &Acceptor, kept: &KeptDelivery) -> Result<Result<String, String>, Failure> {
+    let name = &kept.delivery.endpoint;
+    let Some(endpoint) = config.endpoints.iter().find(|endpoint| endpoint.name == *name) else {
+        return Ok(Err(format!("the endpoint `{name}` is not configured any more")));
+    };
+    let Some(keys) = &endpoint.keys else {
+        return Ok(Err(format!("the endpoint `{name}` has no secret to verify it with")));
+    };
+    let headers = headers(&kept.delivery.headers);
+    let Ok(method) = Method::from_bytes(kept.delivery.method.as_bytes()) else {
+        return Ok(Err("its method is none".to_owned()));
+    };
+    let received = Received {
+        method: &method,
+        url: &endpoint.url,
+        query: kept.delivery.query.as_deref(),
+        headers: &headers,
+        body: &kept.delivery.body,
+        at: kept.received_at.timestamp_millis(),
+    };
+    let Ok(verified) = signature::verify(&endpoint.gateway.signature, keys, &received) else {
+        return Ok(Err(why(config, endpoint, keys, received)));
+    };
+    match acceptor.accept(plan(config, endpoint, &verified, kept.id)).await {
+        Ok(accepted) => {
+            let became = accepted.id.map(|id| format!(" as {id}")).unwrap_or_default();
+            Ok(Ok(format!("{}{became}", accepted.status.as_str())))
+        }
+        Err(AcceptError::Replayed) => Ok(Err("it verifies, but its nonce was used for another payload".to_owned())),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("storing {}", kept.id)).into()),
+    }
+}
+
+fn headers(kept: &[(String, Vec<u8>)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in kept {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+fn why(config: &Config, endpoint: &Endpoint, keys: &Keys, received: Received<'_>) -> String {
+    let others = other_secrets(config, endpoint);
+    let others: Vec<(&str, &Keys)> = others.iter().map(|(owner, keys)| (owner.as_str(), *keys)).collect();
+    let findings = diagnosis::diagnose(&Case {
+        scheme: &endpoint.gateway.signature,
+        keys,
+        others: &others,
+        received,
+        budget: BUDGET,
+    });
+    format!("still does not verify: {}", diagnosis::cause(&findings))
+}
+
+fn plan(config: &Config, endpoint: &Endpoint, verified: &VerifiedBody, entry: Uuid) -> Delivery {
+    let items = endpoint.gateway.parse(verified, &endpoint.reading);
+    let planned = |item| PlannedItem::of(item, &config.rulebook, &endpoint.policy, Standing::Verified);
+    Delivery {
+        endpoint: Arc::from(endpoint.name.as_str()),
+        suppression_group: Arc::from(endpoint.suppression_group.as_str()),
+        raw: verified.bytes().clone(),
+        items: items.into_iter().map(planned).collect(),
+        verified: true,
+        nonce: verified.nonce().map(|nonce| Nonce {
+            digest: nonce.digest,
+            payload: nonce.payload,
+            keep_until: DateTime::from_timestamp(nonce.keep_until, 0).unwrap_or(DateTime::<Utc>::MAX_UTC),
+        }),
+        part_wait: endpoint.reassembly_wait,
+        origin: Origin::Refused(entry),
+    }
+}
