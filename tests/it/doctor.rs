@@ -754,19 +754,6 @@ async fn a_service_without_its_database_is_reached_and_says_that_it_cannot_store
     said.fails("database", "", "is the database running");
 }
 
-/// An endpoint of each built-in gateway, named after it.
-fn one_of_each() -> String {
-    let endpoint = |name: &str| {
-        // 32 bytes in base64: what any scheme takes for a key.
-        let secret = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-        format!(
-            "[[endpoint]]\nname = \"{name}\"\npath = \"/hooks/{name}\"\ngateway = \"{name}\"\nsecrets = [\"{secret}\"]\n\
-             public_url = \"https://sms.example.com/hooks/{name}\"\n"
-        )
-    };
-    smshook::gateway::builtin_names().map(endpoint).collect()
-}
-
 #[tokio::test]
 async fn an_endpoint_that_observes_is_one_to_look_at() {
     let patient = Patient::new().await;
