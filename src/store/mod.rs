@@ -193,7 +193,8 @@ impl Store {
 
     /// Whether a message could be stored now.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        sqlx::query!("SELECT 1 AS one FROM smshook.messages LIMIT 1")
+        // a column of the latest migration: before it has run, messages of now cannot be stored
+        sqlx::query!("SELECT verified FROM smshook.messages LIMIT 1")
             .fetch_optional(&self.pool)
             .await?;
         Ok(())

@@ -4,7 +4,9 @@
 //! [`ROWS`] is the table of what is known of each: what is signed and whether that covers the text, how long a signature is
 //! good, by what a copy is recognised, how numbers are written, what is answered. No test looks into a gateway file.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -638,12 +640,45 @@ async fn messages(intake: &Intake, endpoint: &str) -> i64 {
 }
 
 #[test]
-fn every_built_in_gateway_has_its_row() {
+fn every_built_in_gateway_has_its_row_here_its_page_and_its_line_in_the_readme() {
     let mut names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
     let mut built_in: Vec<_> = builtin_names().collect();
     names.sort_unstable();
     built_in.sort_unstable();
     assert_eq!(names, built_in);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for name in names {
+        let page = std::fs::read_to_string(root.join(format!("docs/gateways/{name}.md"))).unwrap();
+        assert!(page.contains(&format!("gateway = \"{name}\"")), "{name}");
+        assert!(
+            page.contains("**Limits.**") && page.contains("**Secret**") || name == "generic",
+            "{name}"
+        );
+        let line = format!("[`{name}`](docs/gateways/{name}.md)");
+        assert!(readme.contains(&line), "{name}");
+    }
+}
+
+#[test]
+fn every_key_that_a_gateway_file_has_is_on_the_page_about_them() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gateway-files.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut seen = BTreeSet::new();
+    for name in builtin_names() {
+        let file: toml::Table = builtin(name).unwrap().parse().unwrap();
+        for (key, value) in &file {
+            seen.insert(key.clone());
+            let tables = ["signature", "message", "event", "ack", "reply"];
+            if let (Some(table), true) = (value.as_table(), tables.contains(&key.as_str())) {
+                seen.extend(table.keys().cloned());
+            }
+        }
+    }
+    assert!(seen.len() > 50, "{seen:?}");
+    let missing = |key: &&String| !page.contains(&format!("`{key}`")) && !page.contains(&format!("`[{key}]`"));
+    let missing: Vec<_> = seen.iter().filter(missing).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[tokio::test]
