@@ -5,7 +5,7 @@ use smshook::message::{InboundMessage, Item};
 use smshook::phone::{NumberFormat, normalise};
 use smshook::store::{AcceptError, AcceptedStatus, Delivery};
 
-use crate::helpers::{Direct, count, nonce};
+use crate::helpers::{App, Direct, count, eventually, nonce};
 use crate::testkit::TestDatabase;
 
 fn text(words: &str) -> Vec<Item> {
@@ -121,6 +121,23 @@ async fn a_nonce_of_another_endpoint_is_another_nonce() {
         ..direct.with_nonce("two", 1, 2)
     };
     assert_eq!(direct.accept(elsewhere).await.status, AcceptedStatus::Stored);
+}
+
+#[tokio::test]
+async fn a_running_service_forgets_what_is_not_kept_any_longer() {
+    let app = App::start("[worker]\npoll = \"10ms\"").await;
+    let direct = Direct::over(&app.database, "");
+    for (value, keep_until) in [(1, Utc::now()), (2, tomorrow())] {
+        let delivery = Delivery {
+            nonce: nonce(value, 1, keep_until),
+            ..direct.delivery(text(&format!("{value}")), "")
+        };
+        direct.accept(delivery).await;
+    }
+    eventually("the nonce whose time is over is gone", async || {
+        app.count("SELECT count(*) FROM smshook.nonces").await == 1
+    })
+    .await;
 }
 
 #[tokio::test]
