@@ -24,7 +24,7 @@ fn tomorrow() -> DateTime<Utc> {
 impl Direct {
     fn with_nonce(&self, words: &str, value: u8, payload: u8) -> Delivery {
         Delivery {
-            nonce: nonce(value, payload, tomorrow()),
+            nonce: Some(nonce(value, payload, tomorrow())),
             ..self.delivery(text(words), words)
         }
     }
@@ -129,7 +129,7 @@ async fn a_running_service_forgets_what_is_not_kept_any_longer() {
     let direct = Direct::over(&app.database, "");
     for (value, keep_until) in [(1, Utc::now()), (2, tomorrow())] {
         let delivery = Delivery {
-            nonce: nonce(value, 1, keep_until),
+            nonce: Some(nonce(value, 1, keep_until)),
             ..direct.delivery(text(&format!("{value}")), "")
         };
         direct.accept(delivery).await;
@@ -146,7 +146,7 @@ async fn nonces_are_forgotten_when_their_time_is_over_and_the_oldest_when_there_
     let direct = Direct::over(&database, "");
     for (value, days) in (1..=6).zip([-2, -1, 3, 4, 5, 6]) {
         let delivery = Delivery {
-            nonce: nonce(value, 1, Utc::now() + TimeDelta::days(days)),
+            nonce: Some(nonce(value, 1, Utc::now() + TimeDelta::days(days))),
             ..direct.delivery(text(&format!("{value}")), "")
         };
         direct.accept(delivery).await;
