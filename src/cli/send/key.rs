@@ -16,7 +16,8 @@ pub(in crate::cli) struct NewKey {
 }
 
 /// Which header carries a signature does not matter to the key.
-const ANY_SCHEME: &str = "headers = [\"x-signature\"]\nencoding = \"base64\"\nalgorithm = \"ed25519\"\nsecret_encoding = \"base64\"";
+const ANY_SCHEME: &str =
+    "headers = [\"x-signature\"]\nencoding = \"base64\"\nalgorithm = \"ed25519\"\nsecret_encoding = \"base64\"";
 
 impl NewKey {
     pub(in crate::cli) fn make() -> Result<Self, Failure> {

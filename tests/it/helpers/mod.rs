@@ -2,6 +2,7 @@
 //! count what they are asked to do.
 
 mod fake;
+mod service;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(crate) use fake::{Answer, Asked, Fake};
+pub(crate) use service::Service;
 
 use crate::testkit::TestDatabase;
 
