@@ -80,14 +80,15 @@ fn token_header(claims: &Value) -> String {
     format!("authorization: Bearer {signed}.{signature}")
 }
 
-#[tokio::test]
-async fn the_log_line_of_a_failed_signature_names_its_cause_and_the_answer_does_not() {
-    let service = Service::start(CONFIG).await;
-    let body = sms(SENDER, "hello").to_string();
+/// Where it goes, its headers, its body, and what is wrong with it.
+type Mistake = (&'static str, Vec<String>, String, &'static str);
+
+fn mistakes(body: &str) -> Vec<Mistake> {
+    let body = body.to_owned();
     let spaced = body.replace("\":", "\": ").replace(",\"", ", \"");
     let now = chrono::Utc::now().timestamp();
     let main = "/hooks/sms";
-    let cases: Vec<(&str, Vec<String>, String, &str)> = vec![
+    vec![
         (
             main,
             vec![],
@@ -146,8 +147,14 @@ async fn the_log_line_of_a_failed_signature_names_its_cause_and_the_answer_does_
             "[]".to_owned(),
             "the user name in it is right, but the password is another",
         ),
-    ];
-    for (path, headers, body, cause) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn the_log_line_of_a_failed_signature_names_its_cause_and_the_answer_does_not() {
+    let service = Service::start(CONFIG).await;
+    let body = sms(SENDER, "hello").to_string();
+    for (path, headers, body, cause) in mistakes(&body) {
         let (answer, line) = service.line_of(service.post(path, &headers, body.as_bytes())).await;
         assert_eq!((answer.status, answer.body.as_str()), (401, ""), "{cause}");
         assert!(!answer.head.contains("x-"), "{}", answer.head);

@@ -773,11 +773,25 @@ fn another_order_of_body_and_timestamp_is_named() {
 
 // the URL
 
+/// A form for Twilio as it calls `url`.
+fn called_at(url: &str) -> Delivery {
+    Delivery::post(FORM).url(url).signed(&gateway!("twilio"), "token")
+}
+
+/// What would have to be different where one URL was called and the other is configured, and this header came.
+fn needs_of_url(called: &str, configured: &str, header: Option<(&'static str, &str)>, change: &str) {
+    let mut delivery = called_at(called).url(configured);
+    if let Some((name, value)) = header {
+        delivery = delivery.header(name, value);
+    }
+    delivery.needs(&gateway!("twilio"), "token", change);
+}
+
 #[test]
 fn a_wrong_public_url_says_what_is_wrong_about_it() {
     let twilio = gateway!("twilio");
     let named = |header: &str| format!("`public_url` with the host that the header {header} names");
-    let signed = |url: &str| Delivery::post(FORM).url(url).signed(&twilio, "token");
+    let signed = called_at;
     signed(URL).says(
         &twilio,
         "token",
@@ -820,6 +834,25 @@ fn a_wrong_public_url_says_what_is_wrong_about_it() {
             Some(("x-forwarded-host", "sms.example.com")),
             named("x-forwarded-host"),
         ),
+    ] {
+        needs_of_url(called, configured, header, &change);
+    }
+    // the usual beginner's: nothing but the local address is known
+    let local = signed(URL)
+        .url("http://127.0.0.1:8080/hooks/sms")
+        .header("host", "sms.example.com");
+    local.needs(&twilio, "token", &format!("`public_url` with https; {}", named("host")));
+    // with and without the port is taken as it is
+    signed("https://sms.example.com:443/hooks/sms").url(URL).says(
+        &twilio,
+        "token",
+        "the signature is right: it was made with secret 0 over these bytes",
+    );
+}
+
+#[test]
+fn what_a_proxy_did_to_the_path_or_the_port_is_named() {
+    for (called, configured, header, change) in [
         (
             "https://sms.example.com:8443/hooks/sms",
             URL,
@@ -846,23 +879,8 @@ fn a_wrong_public_url_says_what_is_wrong_about_it() {
             "`public_url` with the path that the header x-original-uri names".to_owned(),
         ),
     ] {
-        let mut delivery = signed(called).url(configured);
-        if let Some((name, value)) = header {
-            delivery = delivery.header(name, value);
-        }
-        delivery.needs(&twilio, "token", &change);
+        needs_of_url(called, configured, header, &change);
     }
-    // the usual beginner's: nothing but the local address is known
-    let local = signed(URL)
-        .url("http://127.0.0.1:8080/hooks/sms")
-        .header("host", "sms.example.com");
-    local.needs(&twilio, "token", &format!("`public_url` with https; {}", named("host")));
-    // with and without the port is taken as it is
-    signed("https://sms.example.com:443/hooks/sms").url(URL).says(
-        &twilio,
-        "token",
-        "the signature is right: it was made with secret 0 over these bytes",
-    );
 }
 
 #[test]
@@ -1021,7 +1039,7 @@ fn a_token_says_what_is_wrong_with_its_spelling_and_its_algorithm() {
         right
             .clone()
             .header("authorization", value)
-            .says(&httpsms, "key", sentence)
+            .says(&httpsms, "key", sentence);
     };
     let bare = token("HS256", &claims, "key");
     let malformed = |shape: &str| format!("the header authorization is not as the gateway writes it: {shape}");

@@ -46,8 +46,12 @@ impl Service {
             head += header;
             head += "\r\n";
         }
-        head += &format!("content-length: {}\r\n\r\n", body.len());
-        raw(self.process.address, &[head.as_bytes(), body].concat()).await
+        let length = format!("content-length: {}\r\n\r\n", body.len());
+        raw(
+            self.process.address,
+            &[head.as_bytes(), length.as_bytes(), body].concat(),
+        )
+        .await
     }
 
     pub(crate) async fn post(&self, target: &str, headers: &[String], body: &[u8]) -> Response {
