@@ -188,6 +188,11 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
 }
 
 impl Running {
+    /// The database, for who looks over the shoulder of the service.
+    pub fn store(&self) -> Store {
+        self.database.store.clone()
+    }
+
     /// Asks everything to stop; [`Running::finish`] waits for it.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -347,7 +352,7 @@ fn warn_of_unsigned(config: &Config) {
                 "this endpoint ONLY OBSERVES signatures (`mode = \"observe\"`): anybody who finds its URL can write messages; set `mode = \"enforce\"` as soon as signatures verify"
             ),
             Mode::Enforce if endpoint.keys.is_none() => {
-                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages")
+                tracing::warn!(endpoint = %endpoint.name, "this endpoint takes unsigned deliveries (`allow_unsigned = true`): anybody who finds its URL can write messages");
             }
             Mode::Enforce => {}
         }

@@ -16,6 +16,7 @@ mod messages;
 mod migrate;
 mod opt_outs;
 mod output;
+mod phone;
 mod rules_test;
 mod send;
 mod serve;
@@ -57,6 +58,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Send a signed sample message to the running service, as the gateway would
     Send(send::Arguments),
+    /// Be a phone: type texts, and see everything that becomes of them, without any account
+    Phone(phone::Arguments),
     /// Say whether a captured delivery verifies, and if not, why
     Verify(verify::Arguments),
     /// Try out rules
@@ -113,6 +116,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Check => check::run(config),
         Command::Doctor(arguments) => doctor::run(config, &arguments).await,
         Command::Send(arguments) => send::run(config, &arguments).await,
+        Command::Phone(arguments) => phone::run(config, &arguments).await,
         Command::Verify(arguments) => verify::run(config, &arguments),
         Command::Rules(RulesCommand::Test(arguments)) => rules_test::run(config, &arguments),
         Command::Actions(ActionsCommand::Test(arguments)) => actions_test::run(config, &arguments).await,

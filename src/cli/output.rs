@@ -48,6 +48,13 @@ pub(super) fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
+/// Asks for a line at the terminal, on standard error.
+pub(super) fn prompt(text: &str) {
+    let mut terminal = io::stderr().lock();
+    // As with `note`.
+    drop(write!(terminal, "{text}").and_then(|()| terminal.flush()));
+}
+
 fn write_line(out: &mut impl Write, text: &str) -> Result<(), Failure> {
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Ok(()) => Ok(()),

@@ -67,7 +67,7 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Result<(), Fa
 }
 
 /// A handle that is never used: previewing asks no database, and connections are only opened when first needed.
-fn nowhere() -> Result<Store, Failure> {
+pub(super) fn nowhere() -> Result<Store, Failure> {
     let url = "postgres://localhost".parse().context("preparing the actions")?;
     Ok(Store::new(url, 1))
 }
@@ -234,14 +234,14 @@ impl ReportedLeftOut {
 }
 
 /// Shows what a planned job would do.
-struct Previewer<'a> {
-    actions: &'a Actions,
-    endpoint: &'a Endpoint,
-    message: &'a InboundMessage,
+pub(super) struct Previewer<'a> {
+    pub(super) actions: &'a Actions,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) message: &'a InboundMessage,
 }
 
 impl Previewer<'_> {
-    fn preview(&self, planned: &PlannedJob) -> Value {
+    pub(super) fn preview(&self, planned: &PlannedJob) -> Value {
         let now = Utc::now();
         let job = self.job(planned, now);
         let compliance = |text: &Option<Template>| match text.as_ref().map(|text| text.render(&context(&job, now))) {
@@ -352,7 +352,7 @@ fn mail_lines(mail: &Value) -> Vec<String> {
     ]
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
+pub(super) fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Matched => "matched",
         Verdict::OtherEndpoint => "is for other endpoints",
@@ -362,7 +362,7 @@ fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-fn reason(reason: LeftOut) -> &'static str {
+pub(super) fn reason(reason: LeftOut) -> &'static str {
     match reason {
         LeftOut::OptedOut => "the sender opts out with this message",
         LeftOut::AlreadyReplying => "the message has its one reply already",

@@ -243,6 +243,27 @@ pub fn load(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Re
     Ok(loaded)
 }
 
+/// As [`load`], of the configuration as `edit` changes it: for a service that is like the configured one but for some keys.
+/// What is wrong is shown in the changed text.
+pub fn load_edited(
+    source: &Source,
+    environment: &dyn Fn(&str) -> Option<String>,
+    edit: &dyn Fn(&mut toml::Table),
+) -> Result<Loaded, Problems> {
+    let (file, text) = text_of(source)?;
+    let text = match text.parse::<toml::Table>() {
+        Ok(mut document) => {
+            edit(&mut document);
+            document.to_string()
+        }
+        // Reading it says what is wrong with it.
+        Err(_) => text,
+    };
+    let mut loaded = read::read(&file, &text, environment)?;
+    loaded.config.is_default = *source == Source::Default;
+    Ok(loaded)
+}
+
 /// The secret files that smshook has to make before it can serve with this configuration, whether they exist or not.
 ///
 /// To be called before [`load`], each path then given to [`ensure_generated_secret`]. A configuration with problems has

@@ -11,6 +11,7 @@ mod failure;
 mod request_line;
 mod self_test;
 pub mod server;
+mod stand_in;
 pub mod webhook;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use admin::AdminState;
 pub use failure::other_secrets;
 pub use self_test::{SelfTest, self_test_body};
 pub use server::{Limits, bind, raise_open_files};
+pub use stand_in::{Heard, StandInRoute, serve_stand_in};
 pub use webhook::WebhookState;
 
 /// Serves the public listener until `shutdown`, and returns when the requests in flight are answered or the grace is over.

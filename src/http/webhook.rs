@@ -174,7 +174,7 @@ async fn answer(
     }
     match self_test::nonce(verified.bytes()) {
         None => store(state, endpoint, plan(state, inlet, endpoint, &verified)).await,
-        Some(nonce) => self_tested(nonce, state.acceptor.ready().await),
+        Some(nonce) => self_tested(&nonce, state.acceptor.ready().await),
     }
 }
 

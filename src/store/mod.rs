@@ -31,7 +31,9 @@ pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use events::Report;
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
-pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery};
+pub use operate::{
+    AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
+};
 pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
@@ -191,7 +193,8 @@ impl Store {
 
     /// Whether a message could be stored now.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        sqlx::query!("SELECT 1 AS one FROM smshook.messages LIMIT 1")
+        // a column of the latest migration: before it has run, messages of now cannot be stored
+        sqlx::query!("SELECT verified FROM smshook.messages LIMIT 1")
             .fetch_optional(&self.pool)
             .await?;
         Ok(())

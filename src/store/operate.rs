@@ -110,6 +110,21 @@ pub struct EventRow {
     pub received_at: DateTime<Utc>,
 }
 
+/// A text handed to a gateway, as an operator sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplyRow {
+    /// Its job.
+    pub job_id: i64,
+    /// Our reference of it.
+    pub reference: String,
+    /// The gateway's ID of it, if it said one.
+    pub gateway_message_id: Option<String>,
+    /// How far it is, by the gateway's reports: queued, sent, delivered or failed.
+    pub state: Option<String>,
+    /// The gateway's error code, if it failed.
+    pub error: Option<String>,
+}
+
 /// An opt-out as an operator sees it.
 #[derive(Clone, Debug, Serialize)]
 pub struct OptOutRow {
@@ -228,6 +243,21 @@ impl Store {
             SELECT e.kind, e.job_id, e.received_at
             FROM smshook.gateway_events e JOIN smshook.jobs j ON j.id = e.job_id
             WHERE j.message_id = $1 ORDER BY e.received_at
+            "#,
+            message
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// The texts that answer a message, in the order in which they were handed to the gateway.
+    pub async fn replies_to(&self, message: Uuid) -> Result<Vec<ReplyRow>, StoreError> {
+        Ok(sqlx::query_as!(
+            ReplyRow,
+            r#"
+            SELECT s.job_id, s.reference, s.gateway_message_id, s.state, s.error
+            FROM smshook.sends s JOIN smshook.jobs j ON j.id = s.job_id
+            WHERE j.message_id = $1 ORDER BY s.started_at, s.job_id
             "#,
             message
         )

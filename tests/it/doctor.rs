@@ -687,6 +687,41 @@ async fn a_self_test_is_answered_with_its_nonce_and_only_when_it_is_signed_as_th
     );
 }
 
+/// However a gateway proves itself: in headers, in the query, beside the fields of a body, over the URL.
+#[tokio::test]
+async fn every_built_in_gateways_endpoint_is_tried_as_that_gateway_would_call_it() {
+    let patient = Patient::new().await;
+    let endpoints: String = smshook::gateway::builtin_names()
+        .map(|name| {
+            let secret = match name {
+                "telnyx" => "gj5UGV3NSTyGNPIOyIwQLo2ySLGhGz+DVxUQb1iwA4c=",
+                _ => "bmV2ZXItc2hvd24tMDEyMzQ1Njc4OWFi",
+            };
+            format!(
+                "[[endpoint]]\nname = \"{name}\"\npath = \"/hooks/{name}\"\ngateway = \"{name}\"\nsecrets = [\"{secret}\"]\n"
+            )
+        })
+        .collect();
+    let server = |listen: &str| {
+        format!("[server]\nlisten = \"{listen}\"\npublic_url = \"https://sms.example.com\"\n{endpoints}")
+    };
+    let service = patient.serve(&server("127.0.0.1:0")).await;
+    let said = patient
+        .look_with(&server(&service.address.to_string()), &["--offline"])
+        .await;
+    for name in smshook::gateway::builtin_names() {
+        let what = format!("endpoint {name}");
+        if name == "telnyx" {
+            said.warns(&what, "only the gateway has", "have the gateway send a text");
+        } else {
+            said.is_fine(&what, "takes signed deliveries");
+        }
+    }
+    assert_eq!(patient.count("SELECT count(*) FROM v1.messages").await, 0);
+    assert_eq!(patient.count("SELECT count(*) FROM v1.quarantine").await, 0);
+    assert!(!said.report.to_string().contains("bmV2ZXI"), "a secret is shown");
+}
+
 #[tokio::test]
 async fn a_message_that_quotes_a_self_test_is_a_message() {
     let patient = Patient::new().await;
@@ -717,6 +752,31 @@ async fn a_service_without_its_database_is_reached_and_says_that_it_cannot_store
     let said = look(&config).await;
     said.fails("endpoint main", "cannot store messages now", "database");
     said.fails("database", "", "is the database running");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_observes_is_one_to_look_at() {
+    let patient = Patient::new().await;
+    let endpoint = |name: &str, keys: &str| {
+        format!(
+            "[[endpoint]]\nname = \"{name}\"\npath = \"/hooks/{name}\"\ngateway = \"mobile-api-connect\"\nmode = \"observe\"\n{keys}\n"
+        )
+    };
+    let signed = endpoint(
+        "signed",
+        &format!("secrets = [\"{SECRET}\"]\nobserve_runs_actions = true"),
+    );
+    let endpoints = signed + &endpoint("new", "");
+    let service = patient.serve(&format!("{endpoints}{NOTES}")).await;
+    let said = patient
+        .look(&format!("{}{endpoints}{NOTES}", listening(service.address)))
+        .await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    said.warns("mode signed", "is stored, and runs its actions", "mode = \"enforce\"");
+    said.warns("mode new", "is stored and marked", "smshook verify");
+    said.is_fine("endpoint signed", "takes signed deliveries");
+    said.warns("endpoint new", "it has no secret yet", "add `secrets`");
+    assert_eq!(patient.count("SELECT count(*) FROM v1.messages").await, 0);
 }
 
 // connectors

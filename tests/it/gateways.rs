@@ -4,7 +4,9 @@
 //! [`ROWS`] is the table of what is known of each: what is signed and whether that covers the text, how long a signature is
 //! good, by what a copy is recognised, how numbers are written, what is answered. No test looks into a gateway file.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -12,7 +14,7 @@ use chrono::{DateTime, Utc};
 use ring::{hmac, signature::Ed25519KeyPair};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use smshook::gateway::{Gateway, Sample, SampleDelivery, SampleReport, builtin, builtin_names};
+use smshook::gateway::{Gateway, Sample, SampleDelivery, SamplePart, SampleReport, builtin, builtin_names};
 use smshook::message::DeliveryState;
 use smshook::signature::{self, Outgoing, Signer};
 use url::form_urlencoded;
@@ -110,7 +112,7 @@ const ROWS: &[Row] = &[
             parcel.header(
                 "X-MAC-Signature",
                 format!("sha256={}", hex(hmac::HMAC_SHA256, secret, &parcel.body)),
-            )
+            );
         },
         secret: "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw",
         bound: Bound::Payload,
@@ -505,6 +507,23 @@ fn vonage_string(form: &[u8]) -> String {
     written.collect()
 }
 
+/// The bytes of a request, as behind a proxy: neither the host nor the scheme is the public one.
+fn wire<'a>(
+    method: &str,
+    path: &str,
+    query: &str,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    body: &[u8],
+) -> Vec<u8> {
+    let mark = if query.is_empty() { "" } else { "?" };
+    let headers: String = headers.flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect();
+    let head = format!(
+        "{method} {path}{mark}{query} HTTP/1.1\r\nhost: 10.0.0.7:8080\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
 impl Parcel {
     fn header(&mut self, name: &'static str, value: String) {
         self.headers.push((name, value));
@@ -519,21 +538,8 @@ impl Parcel {
 
     async fn deliver(&self, address: SocketAddr) -> Response {
         let path = self.url.strip_prefix(HOST).unwrap();
-        let target = if self.query.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{}", self.query)
-        };
-        // As behind a proxy: neither the host nor the scheme is the public one.
-        let mut request = format!(
-            "{} {target} HTTP/1.1\r\nhost: 10.0.0.7:8080\r\nconnection: close\r\n",
-            self.method
-        );
-        for (name, value) in &self.headers {
-            request += &format!("{name}: {value}\r\n");
-        }
-        request += &format!("content-length: {}\r\n\r\n", self.body.len());
-        raw(address, &[request.as_bytes(), &self.body].concat()).await
+        let headers = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        raw(address, &wire(self.method, path, &self.query, headers, &self.body)).await
     }
 }
 
@@ -548,9 +554,12 @@ impl Row {
             Numbers::Plus => number.to_owned(),
             Numbers::NoPlus => number.trim_start_matches('+').to_owned(),
         };
-        let word = |word: String| match self.form {
-            true => form_urlencoded::byte_serialize(word.as_bytes()).collect(),
-            false => word,
+        let word = |word: String| {
+            if self.form {
+                form_urlencoded::byte_serialize(word.as_bytes()).collect()
+            } else {
+                word
+            }
         };
         let words = [
             ("@FROM@", number(SENDER)),
@@ -631,12 +640,45 @@ async fn messages(intake: &Intake, endpoint: &str) -> i64 {
 }
 
 #[test]
-fn every_built_in_gateway_has_its_row() {
+fn every_built_in_gateway_has_its_row_here_its_page_and_its_line_in_the_readme() {
     let mut names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
     let mut built_in: Vec<_> = builtin_names().collect();
     names.sort_unstable();
     built_in.sort_unstable();
     assert_eq!(names, built_in);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for name in names {
+        let page = std::fs::read_to_string(root.join(format!("docs/gateways/{name}.md"))).unwrap();
+        assert!(page.contains(&format!("gateway = \"{name}\"")), "{name}");
+        assert!(
+            page.contains("**Limits.**") && page.contains("**Secret**") || name == "generic",
+            "{name}"
+        );
+        let line = format!("[`{name}`](docs/gateways/{name}.md)");
+        assert!(readme.contains(&line), "{name}");
+    }
+}
+
+#[test]
+fn every_key_that_a_gateway_file_has_is_on_the_page_about_them() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gateway-files.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut seen = BTreeSet::new();
+    for name in builtin_names() {
+        let file: toml::Table = builtin(name).unwrap().parse().unwrap();
+        for (key, value) in &file {
+            seen.insert(key.clone());
+            let tables = ["signature", "message", "event", "ack", "reply"];
+            if let (Some(table), true) = (value.as_table(), tables.contains(&key.as_str())) {
+                seen.extend(table.keys().cloned());
+            }
+        }
+    }
+    assert!(seen.len() > 50, "{seen:?}");
+    let missing = |key: &&String| !page.contains(&format!("`{key}`")) && !page.contains(&format!("`[{key}]`"));
+    let missing: Vec<_> = seen.iter().filter(missing).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[tokio::test]
@@ -755,9 +797,11 @@ async fn what_is_not_signed_or_signed_wrongly_is_refused_as_the_gateway_wants_it
 async fn a_signature_is_good_for_one_text_where_it_can_be() {
     let intake = Intake::start(&endpoints()).await;
     for row in ROWS {
-        let signed = row.text("id-1", "one");
+        let signed = row.text("id-1", "first words");
         let mut moved = signed.clone();
-        let other = String::from_utf8(signed.body.clone()).unwrap().replace("one", "two");
+        let other = String::from_utf8(signed.body.clone())
+            .unwrap()
+            .replace("first", "other");
         moved.body = other.into_bytes();
         let answer = moved.deliver(intake.address).await;
         match row.bound {
@@ -860,6 +904,44 @@ async fn a_delivery_report_is_an_event_that_names_our_reply_and_its_state() {
     assert!(seen >= 13, "the table lost its reports");
 }
 
+/// Sends what the simulator made up, signed as it signs.
+async fn simulate(intake: &Intake, row: &Row, gateway: &Gateway, delivery: SampleDelivery) -> Response {
+    let secret = if row.name == "telnyx" {
+        STANDARD.encode(SEED)
+    } else {
+        row.secret.to_owned()
+    };
+    let signer = Signer::new(&gateway.signature, &secret.into(), None).unwrap();
+    let content_type = delivery.content_type.map(|kind| kind.parse().unwrap());
+    let mut outgoing = Outgoing {
+        method: delivery.method,
+        url: row.url(),
+        query: delivery.query,
+        headers: content_type
+            .map(|kind| (http::header::CONTENT_TYPE, kind))
+            .into_iter()
+            .collect(),
+        body: delivery.body,
+        at: Utc::now().timestamp_millis(),
+    };
+    signature::sign(&gateway.signature, &signer, &mut outgoing);
+    let path = format!("/hooks/{}", row.name);
+    let headers = outgoing
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+    let request = wire(
+        outgoing.method.as_str(),
+        &path,
+        &outgoing.query,
+        headers,
+        &outgoing.body,
+    );
+    let answer = raw(intake.address, &request).await;
+    row.assert_acked(&answer);
+    answer
+}
+
 #[tokio::test]
 async fn what_the_simulator_sends_for_each_gateway_is_what_the_gateway_would() {
     let intake = Intake::start(&endpoints().replace("dev_1 =", "dev_sample =")).await;
@@ -874,56 +956,29 @@ async fn what_the_simulator_sends_for_each_gateway_is_what_the_gateway_would() {
             now,
             id: Uuid::now_v7(),
         };
-        let secret = if row.name == "telnyx" {
-            STANDARD.encode(SEED)
-        } else {
-            row.secret.to_owned()
-        };
-        let signer = Signer::new(&gateway.signature, &secret.into(), None).unwrap();
-        let send = async |delivery: SampleDelivery| {
-            let mut outgoing = Outgoing {
-                method: delivery.method,
-                url: row.url(),
-                query: delivery.query,
-                headers: delivery
-                    .content_type
-                    .map(|kind| (http::header::CONTENT_TYPE, kind.parse().unwrap()))
-                    .into_iter()
-                    .collect(),
-                body: delivery.body,
-                at: now.timestamp_millis(),
-            };
-            signature::sign(&gateway.signature, &signer, &mut outgoing);
-            let method = outgoing.method.to_string();
-            let path = format!("/hooks/{}", row.name);
-            let target = if outgoing.query.is_empty() {
-                path
-            } else {
-                format!("{path}?{}", outgoing.query)
-            };
-            let mut request = format!(
-                "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
-                outgoing.body.len()
-            );
-            for (name, value) in &outgoing.headers {
-                request += &format!("{name}: {}\r\n", value.to_str().unwrap());
-            }
-            request += "\r\n";
-            raw(intake.address, &[request.as_bytes(), &outgoing.body].concat()).await
-        };
-        row.assert_acked(&send(gateway.sample_delivery(&sample).unwrap()).await);
+        simulate(&intake, row, &gateway, gateway.sample_delivery(&sample).unwrap()).await;
         let stored: (String, String, String) =
             sqlx::query_as("SELECT sender, recipient, text FROM v1.messages WHERE endpoint = $1")
                 .bind(row.name)
                 .fetch_one(intake.pool())
                 .await
                 .unwrap_or_else(|error| panic!("{}: {error}", row.name));
-        assert_eq!(
-            stored,
-            (SENDER.to_owned(), OURS.to_owned(), sample.text.to_owned()),
-            "{}",
-            row.name
-        );
+        let expected = (SENDER.to_owned(), OURS.to_owned(), sample.text.to_owned());
+        assert_eq!(stored, expected, "{}", row.name);
+        let part = SamplePart {
+            reference: 7,
+            total: 2,
+            index: 2,
+            text: "days",
+        };
+        if let Some(part) = gateway.sample_part(&sample, &part) {
+            simulate(&intake, row, &gateway, part).await;
+            let part: (i16, i16, String) = sqlx::query_as("SELECT part, total, text FROM v1.message_parts")
+                .fetch_one(intake.pool())
+                .await
+                .unwrap();
+            assert_eq!(part, (2, 2, "days".to_owned()), "{}", row.name);
+        }
         let report = SampleReport {
             reply_ref: "ref-1",
             reply_id: "reply-1",
@@ -933,7 +988,7 @@ async fn what_the_simulator_sends_for_each_gateway_is_what_the_gateway_would() {
             assert!(row.report.is_none(), "{} has no sample of a report", row.name);
             continue;
         };
-        row.assert_acked(&send(report).await);
+        simulate(&intake, row, &gateway, report).await;
         let state: Option<String> = sqlx::query_scalar(
             "SELECT state FROM v1.gateway_events WHERE endpoint = $1 AND (gateway_id = 'reply-1' OR reference IN ('ref-1', 'reply-1'))",
         )
@@ -1188,6 +1243,30 @@ async fn a_url_with_another_port_is_tried_where_twilio_would_and_with_another_ho
     row.assert_acked(&parcel.deliver(intake.address).await);
     parcel.query = "shop=8&x=%20".to_owned();
     assert_eq!(parcel.deliver(intake.address).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_long_text_that_comes_in_parts_in_any_order_is_one_message() {
+    let app = App::start(&endpoints()).await;
+    let row = row("vonage-sms");
+    for (part, text) in [(3, "here?"), (1, "is anybo"), (2, "dy out t"), (1, "is anybo")] {
+        let template = format!(
+            "{}&concat=true&concat-ref=77&concat-total=3&concat-part={part}",
+            row.text
+        );
+        let mut parcel = row.parcel(&template, &format!("id-{part}"), text);
+        (row.sign)(&mut parcel, row.secret);
+        row.assert_acked(&parcel.deliver(app.address()).await);
+    }
+    eventually("the parts are a message", async || {
+        count(app.pool(), "SELECT count(*) FROM v1.messages").await == 1
+    })
+    .await;
+    let stored: (String, String, Option<i16>) = sqlx::query_as("SELECT sender, text, missing_parts FROM v1.messages")
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+    assert_eq!(stored, (SENDER.to_owned(), "is anybody out there?".to_owned(), Some(0)));
 }
 
 /// How a gateway's API takes a text, as its pages show it.

@@ -4,7 +4,7 @@
 //!
 //! A vector that seems wrong is never changed here: the script makes them, and only what the libraries say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,10 +14,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use smshook::gateway::{self, Gateway};
 use smshook::signature::{
     self, Algorithm, Keys, Outgoing, Received, Refusal, Scheme, SecretSpec, Signer, VerifiedBody,
 };
+
+use crate::helpers::smshook;
 
 /// How many vectors of a gateway there are at least: valid ones, invalid ones. A file that lost some is a check that lost
 /// its teeth.
@@ -40,6 +43,9 @@ const LEAST: [(&str, usize, usize); 17] = [
     ("vonage-messages", 5, 29),
     ("vonage-sms", 35, 126),
 ];
+
+/// Holds the secret of what `smshook send` signs.
+const SECRET_VARIABLE: &str = "SMSHOOK_TEST_VENDOR_SECRET";
 
 /// The seed of the private key that the vectors' first Ed25519 key belongs to: 0, 1, 2 … 31.
 fn seed() -> String {
@@ -163,6 +169,13 @@ impl Vector {
         self.verify_with(&self.scheme())
     }
 
+    fn with_another_secret(&self) -> Self {
+        Self {
+            secret: STANDARD.encode([7; 32]),
+            ..self.clone()
+        }
+    }
+
     /// The same delivery, signed by us. Nothing of the first signature is left in it.
     fn signed_by_us(&self, scheme: &Scheme) -> Self {
         let is_ed25519 = scheme.algorithm() == Algorithm::Ed25519;
@@ -282,7 +295,7 @@ fn a_signature_that_does_not_bind_the_payload_is_good_for_one_payload_only() {
 
 #[test]
 fn what_we_sign_as_a_gateway_verifies_as_that_gateways() {
-    let mut signed = 0;
+    let mut deliveries = 0;
     for vector in valid_of_presets() {
         let scheme = vector.scheme();
         let mut ours = vector.signed_by_us(&scheme);
@@ -299,9 +312,9 @@ fn what_we_sign_as_a_gateway_verifies_as_that_gateways() {
             ours.body_base64 = Some(STANDARD.encode(body));
             assert!(ours.verify_with(&scheme).is_err(), "{gateway}: {name}: one byte more");
         }
-        signed += 1;
+        deliveries += 1;
     }
-    assert!(signed > 150, "{signed} deliveries");
+    assert!(deliveries > 150, "{deliveries} deliveries");
 }
 
 /// Whether the libraries were asked for, which are installed from their registries; says so if not.
@@ -314,40 +327,101 @@ fn libraries_are_asked_for() -> bool {
     asked_for
 }
 
-fn run(arguments: &[&str]) -> String {
+/// What the script prints, and whether the libraries were content.
+fn run(arguments: &[&str]) -> (bool, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_libraries/run");
-    let output = Command::new(script).args(arguments).output().unwrap();
+    let output = Command::new(script)
+        .args(arguments)
+        .env(SECRET_VARIABLE, seed())
+        .output();
+    let output = output.unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success(), "{arguments:?}:\n{}", said.concat());
-    said.concat()
+    (output.status.success(), said.concat())
 }
 
+/// The libraries' verdict on deliveries of ours, one JSON object per line.
+fn judged(lines: &[String], options: &[&str]) -> (bool, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ours.jsonl");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    run(&[&["--ours", file.to_str().unwrap()], options].concat())
+}
+
+/// What `smshook send` would send as this gateway, one JSON object per line.
+fn sent_as(gateway: &str) -> Vec<String> {
+    let mut arguments = vec![
+        "send",
+        "--gateway",
+        gateway,
+        "--dry-run",
+        "--json",
+        "--text",
+        "",
+        "--text",
+    ];
+    arguments.push("Tom & Jerry = 100% + \"50's\" \\ Grüße, 你好 😀 ~");
+    arguments.extend(["--public-url", "https://sms.example.com/hooks/sms?tenant=a%20b"]);
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    std::fs::write(&key, seed()).unwrap();
+    if preset(gateway).signature.algorithm() == Algorithm::Ed25519 {
+        arguments.extend(["--signing-key-file", key.to_str().unwrap()]);
+    } else {
+        arguments.extend(["--secret-env", SECRET_VARIABLE]);
+    }
+    let output = smshook(&arguments).env(SECRET_VARIABLE, seed()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{gateway}: {error}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(str::to_owned).collect()
+}
+
+/// One test, because the first step may have to install the libraries.
 #[test]
 fn the_vendors_libraries_make_these_vectors_and_accept_what_we_sign() {
     if !libraries_are_asked_for() {
         return;
     }
-    let said = run(&["--check"]);
-    assert!(said.contains("17 files are as the libraries make them"), "{said}");
+    let (is_so, said) = run(&["--check"]);
+    assert!(
+        is_so && said.contains("17 files are as the libraries make them"),
+        "{said}"
+    );
+    the_libraries_accept_what_the_signature_room_signs();
+    the_libraries_accept_what_smshook_send_would_send();
+}
 
-    let mut lines = Vec::new();
-    for vector in valid_of_presets().filter(|vector| vector.gateway.as_deref() != Some("generic")) {
-        let ours = vector.signed_by_us(&vector.scheme());
-        lines.push(serde_json::to_string(&ours).unwrap());
+fn the_libraries_accept_what_the_signature_room_signs() {
+    let (mut ours, mut forged) = (Vec::new(), Vec::new());
+    for vector in valid_of_presets() {
+        let delivery = vector.signed_by_us(&vector.scheme());
+        ours.push(serde_json::to_string(&delivery).unwrap());
+        forged.push(serde_json::to_string(&delivery.with_another_secret()).unwrap());
     }
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("ours.jsonl");
-    std::fs::write(&file, lines.join("\n")).unwrap();
-    let said = run(&["--ours", file.to_str().unwrap()]);
-    assert!(said.contains("none against"), "{said}");
+    let (is_so, said) = judged(&ours, &[]);
+    assert!(is_so && said.contains("none against"), "{said}");
+    // They judge each of them: with another secret, each is refused.
+    let (is_so, said) = judged(&forged, &[]);
+    let refused: BTreeSet<_> = said.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert!(
+        !is_so && refused.len() == forged.len(),
+        "{} of {}:\n{said}",
+        refused.len(),
+        forged.len()
+    );
+}
 
-    // The libraries refuse what we did not sign, or they would judge nothing.
-    let mut forged: Vector = valid_of_presets()
-        .find(|vector| vector.gateway.as_deref() == Some("twilio"))
-        .unwrap();
-    forged.secret.push('x');
-    std::fs::write(&file, serde_json::to_string(&forged).unwrap()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_libraries/run");
-    let output = Command::new(script).arg("--ours").arg(&file).output().unwrap();
-    assert!(!output.status.success(), "a forged delivery was accepted");
+fn the_libraries_accept_what_smshook_send_would_send() {
+    let mut lines = Vec::new();
+    for gateway in gateway::builtin_names() {
+        let sent = sent_as(gateway);
+        assert_eq!(sent.len(), 2, "{gateway}");
+        for line in sent {
+            let mut delivery: serde_json::Map<String, Value> = serde_json::from_str(&line).unwrap();
+            delivery.insert("gateway".to_owned(), gateway.into());
+            lines.push(Value::from(delivery).to_string());
+        }
+    }
+    let (is_so, said) = judged(&lines, &["--secret-env", SECRET_VARIABLE]);
+    assert!(is_so && said.contains("none against"), "{said}");
 }

@@ -9,7 +9,7 @@ use crate::testkit::TestDatabase;
 
 /// Every column of every view with its type, in order. This is a contract: add to it, at the end of a view, and change
 /// nothing else.
-const COLUMNS: [(&str, &str); 8] = [
+const COLUMNS: [(&str, &str); 11] = [
     (
         "attempts",
         "job_id int8, attempt int4, started_at timestamptz, finished_at timestamptz, outcome text, error text",
@@ -22,7 +22,7 @@ const COLUMNS: [(&str, &str); 8] = [
     (
         "gateway_events",
         "id uuid, endpoint text, kind text, reference text, gateway_id text, occurred_at timestamptz, \
-         received_at timestamptz, job_id int8, raw text",
+         received_at timestamptz, job_id int8, raw text, state text, error text, verified bool",
     ),
     (
         "jobs",
@@ -31,12 +31,18 @@ const COLUMNS: [(&str, &str); 8] = [
          claimed_at timestamptz, finished_at timestamptz, conversation_id uuid, endpoint text",
     ),
     (
+        "message_parts",
+        "set_id uuid, part int2, total int2, endpoint text, verified bool, sender text, recipient text, text text, \
+         sent_at timestamptz, received_at timestamptz, duplicates int4, message_id text, part_reference text, \
+         opt_out_keyword text, due_at timestamptz, assembled_at timestamptz, raw text",
+    ),
+    (
         "messages",
         "id uuid, endpoint text, message_id text, conversation_id uuid, sender text, recipient text, text text, \
          sent_at timestamptz, received_at timestamptz, rule text, consent_event text, duplicates int4, raw text, \
          sender_raw text, recipient_raw text, consent_tier int2, consent_keyword text, \
          last_duplicate_at timestamptz, gateway_rules _text, reference text, device_id text, tenant_id text, \
-         tenant_name text",
+         tenant_name text, verified bool, encrypted bool, media jsonb, missing_parts int2",
     ),
     (
         "opt_outs",
@@ -51,7 +57,18 @@ const COLUMNS: [(&str, &str); 8] = [
     (
         "quarantine",
         "id uuid, endpoint text, reason text, received_at timestamptz, duplicates int4, admitted_at timestamptz, \
-         admitted_as uuid, raw text",
+         admitted_as uuid, raw text, verified bool",
+    ),
+    (
+        "refused",
+        "id uuid, endpoint text, reason text, cause text, received_at timestamptz, duplicates int4, method text, \
+         header_names _text, bytes int8, keep_until timestamptz, admitted_at timestamptz, admitted_as uuid, raw text",
+    ),
+    (
+        "replies",
+        "job_id int8, message_id uuid, conversation_id uuid, endpoint text, kind text, action text, send_to text, \
+         reference text, gateway_message_id text, started_at timestamptz, state text, state_at timestamptz, \
+         error text, job_state text",
     ),
 ];
 
@@ -126,7 +143,7 @@ async fn the_reader_reads_every_view_and_touches_nothing() {
     intake.text("15551230001", "hello").await;
     let views = relations(intake.pool(), "v1").await;
     let tables = relations(intake.pool(), "smshook").await;
-    assert!(views.len() >= 8 && tables.len() >= 10, "{views:?} {tables:?}");
+    assert!(views.len() >= 11 && tables.len() >= 14, "{views:?} {tables:?}");
     let mut reader = intake.database.options().connect().await.unwrap();
     // also where the reader undoes the settings of its role
     execute(&mut reader, "SET ROLE smshook_read".to_owned()).await.unwrap();
@@ -281,5 +298,5 @@ async fn an_account_that_may_not_create_roles_migrates_all_the_same() {
     }
     let store = migrate_as_a_plain_account(server.options().database("plain_two")).await;
     let may = "SELECT count(*) FROM pg_class WHERE relnamespace = 'v1'::regnamespace AND has_table_privilege('smshook_read', oid, 'SELECT')";
-    assert_eq!(count(store.pool(), may).await, 8);
+    assert_eq!(count(store.pool(), may).await, 11);
 }

@@ -1133,7 +1133,10 @@ JUDGES = {
     "bandwidth": ["npm formula", "PyPI formula"],
     "infobip": ["npm formula", "PyPI formula"],
     "clicksend": ["npm formula", "PyPI formula"],
+    "generic": ["npm @octokit/webhooks-methods"],
 }
+# What a secret without an algorithm of its own is for, where it is not what the library takes it for.
+ALGORITHMS = {"vonage-sms": "md5-suffix"}
 SCHEMES = {"bandwidth": "basic", "infobip": "basic", "clicksend": "query token"}
 
 
@@ -1180,7 +1183,7 @@ def one_of_ours(given, arguments):
     return {
         "gateway": gateway, "scheme": SCHEMES.get(gateway, gateway), "method": given["method"], "url": given["url"], "query": given.get("query") or None,
         "headers": headers, "body_base64": base64.b64encode(body).decode(), "secret": secret,
-        "algorithm": given.get("algorithm") or arguments.algorithm, "at": at // 1000 if at > 10**11 else at,
+        "algorithm": given.get("algorithm") or arguments.algorithm or ALGORITHMS.get(gateway), "at": at // 1000 if at > 10**11 else at,
     }
 
 

@@ -47,8 +47,14 @@ fn observes(endpoint: &Endpoint) -> Option<Check> {
     ))
 }
 
-/// Why no self-test can be signed for this endpoint.
+/// Why no self-test can be sent to this endpoint as its gateway would send it, and what to do instead.
 fn untriable(endpoint: &Endpoint) -> Option<(&'static str, &'static str)> {
+    if !endpoint.gateway.methods.contains(&Method::POST) {
+        return Some((
+            "not tried: its gateway calls with GET, which a self-test does not",
+            "send a text to it with `smshook send`",
+        ));
+    }
     match (&endpoint.keys, endpoint.mode) {
         (None, Mode::Observe { .. }) => Some((
             "not tried: it has no secret yet, so nothing that is sent there verifies",
@@ -56,7 +62,7 @@ fn untriable(endpoint: &Endpoint) -> Option<(&'static str, &'static str)> {
         )),
         (Some(keys), _) if keys.signer().is_none() => Some((
             "not tried: its gateway signs with a private key, which only the gateway has",
-            "have the gateway send a text and look for it with `smshook messages list`",
+            "have the gateway send a text and look for it in v1.messages",
         )),
         _ => None,
     }
@@ -121,9 +127,16 @@ type Finding = (String, String);
 impl Attempt {
     async fn make(url: &str, endpoint: &Endpoint) -> Self {
         let nonce = format!("{:032x}", rand::random::<u128>());
-        let body = self_test_body(&nonce);
-        let (asked, bytes) = (Utc::now(), body.len());
-        let answer = local::post(url, headers(endpoint, &body, asked), body).await;
+        let asked = Utc::now();
+        let outgoing = self_test(endpoint, &nonce, asked);
+        let bytes = outgoing.body.len();
+        // The query may hold a secret, so only this request sees it.
+        let target = if outgoing.query.is_empty() {
+            url.to_owned()
+        } else {
+            format!("{url}?{}", outgoing.query)
+        };
+        let answer = local::post(&target, outgoing.headers, outgoing.body).await;
         let date = |answer: &LocalAnswer| Reading::of_answer(asked, Utc::now(), &answer.headers);
         Self {
             reading: answer.as_ref().ok().and_then(date),
@@ -209,6 +222,13 @@ impl Attempt {
         {
             return (said, self.signature_advice());
         }
+        if endpoint.keys.is_some() && gateway.never_4xx && status == StatusCode::SERVICE_UNAVAILABLE {
+            let advice = format!(
+                "this gateway is answered 503 where others are answered 401: {}; or it could not be stored",
+                self.signature_advice()
+            );
+            return (said, advice);
+        }
         let advice = match status.as_u16() {
             200..=299 => format!(
                 "another site answers at this address, or a smshook older than the self-test: it is {who} that took it for its own"
@@ -279,14 +299,14 @@ fn unreachable(error: &LocalError) -> String {
     }
 }
 
-/// Signed as the gateway signs.
-fn headers(endpoint: &Endpoint, body: &str, now: DateTime<Utc>) -> HeaderMap {
+/// A self-test, signed as the gateway signs.
+fn self_test(endpoint: &Endpoint, nonce: &str, now: DateTime<Utc>) -> Outgoing {
     let mut outgoing = Outgoing {
         method: Method::POST,
         url: endpoint.url.clone(),
         query: String::new(),
         headers: HeaderMap::new(),
-        body: body.as_bytes().to_vec(),
+        body: self_test_body(nonce).into_bytes(),
         at: now.timestamp_millis(),
     };
     outgoing
@@ -295,7 +315,7 @@ fn headers(endpoint: &Endpoint, body: &str, now: DateTime<Utc>) -> HeaderMap {
     if let Some(signer) = endpoint.keys.as_ref().and_then(Keys::signer) {
         signature::sign(&endpoint.gateway.signature, &signer, &mut outgoing);
     }
-    outgoing.headers
+    outgoing
 }
 
 /// A header's value, not endless and without what could steer a terminal.

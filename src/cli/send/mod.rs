@@ -30,6 +30,10 @@ use crate::signature::Algorithm;
 use burst::{MOST_PER_SECOND, MOST_TEXTS};
 use target::Target;
 
+pub(super) use deliver::address;
+pub(super) use delivery::{Words, request, sign, write};
+pub(super) use key::NewKey;
+pub(super) use target::forger;
 pub(super) use texts::{FICTIONAL_RECIPIENT, FICTIONAL_SENDER};
 
 /// What to send and where to.

@@ -44,8 +44,7 @@ fn words(expression: &str) -> Vec<(usize, &str)> {
                 let escaped = expression.get(at + 1..).and_then(|rest| rest.chars().next());
                 length += escaped.map_or(0, char::len_utf8);
             }
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
+            Some(open) => quote = quote.filter(|_| c != open),
             None if c == '"' || c == '\'' => quote = Some(c),
             None if is_part_of_word(c) => {
                 let rest = expression.get(at..).unwrap_or_default();

@@ -4,6 +4,7 @@ mod after;
 mod connectors;
 mod email;
 mod endpoints;
+mod replies;
 
 use std::os::unix::fs::PermissionsExt as _;
 

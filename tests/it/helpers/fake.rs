@@ -19,6 +19,8 @@ pub(crate) enum Answer {
     Now(u16, Vec<(&'static str, String)>, String),
     /// Nothing, until the test lets it go on; then 200.
     Hold,
+    /// Nothing, until the test lets it go on; then 202 with this body.
+    HoldThen(String),
 }
 
 /// One request as it came.
@@ -186,6 +188,10 @@ async fn answer_by_script(fake: Fake, asked: Asked) -> Response {
         Answer::Hold => {
             fake.release.acquire().await.unwrap().forget();
             StatusCode::OK.into_response()
+        }
+        Answer::HoldThen(body) => {
+            fake.release.acquire().await.unwrap().forget();
+            (StatusCode::ACCEPTED, body).into_response()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests share: the whole service over a database of its own, the gateway that calls it, and outside systems that
 //! count what they are asked to do.
 
+mod direct;
 mod fake;
 mod service;
 
@@ -23,6 +24,7 @@ use sqlx::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+pub(crate) use direct::{Direct, nonce};
 pub(crate) use fake::{Answer, Asked, Fake};
 pub(crate) use service::Service;
 
