@@ -209,6 +209,23 @@ async fn check_lists_what_is_likely_not_meant_and_still_says_yes() {
 }
 
 #[tokio::test]
+async fn check_is_loud_about_an_endpoint_that_only_observes_and_shows_the_url_that_is_signed() {
+    let endpoint = "[[endpoint]]\nname = \"main\"\npath = \"/hooks/sms\"\ngateway = \"twilio\"\nmode = \"observe\"\n\
+                    public_url = \"https://SMS.example.com:443/sms\"\n";
+    let said = Shell::new(&format!("{endpoint}{NOTES}")).run(&["check"]).await;
+    let (out, err) = (&said.out, &said.err);
+    assert_eq!(said.code, Some(0), "{out}{err}");
+    assert!(err.contains("warning: THIS ENDPOINT ONLY OBSERVES: "), "{err}");
+    assert!(
+        out.contains(
+            "endpoint `main`: Twilio at https://SMS.example.com:443/sms, no secret yet, cannot reply, ONLY OBSERVES: what \
+             does not verify is stored\n"
+        ),
+        "{out}"
+    );
+}
+
+#[tokio::test]
 async fn check_is_silent_about_a_configuration_that_has_nothing_wrong() {
     let endpoint = "[[endpoint]]\nname = \"main\"\npath = \"/hooks/sms\"\ngateway = \"mobile-api-connect\"\n\
                     secrets = [{ env = \"SOME_SECRET\" }]\n";

@@ -754,6 +754,31 @@ async fn a_service_without_its_database_is_reached_and_says_that_it_cannot_store
     said.fails("database", "", "is the database running");
 }
 
+#[tokio::test]
+async fn an_endpoint_that_observes_is_one_to_look_at() {
+    let patient = Patient::new().await;
+    let endpoint = |name: &str, keys: &str| {
+        format!(
+            "[[endpoint]]\nname = \"{name}\"\npath = \"/hooks/{name}\"\ngateway = \"mobile-api-connect\"\nmode = \"observe\"\n{keys}\n"
+        )
+    };
+    let signed = endpoint(
+        "signed",
+        &format!("secrets = [\"{SECRET}\"]\nobserve_runs_actions = true"),
+    );
+    let endpoints = signed + &endpoint("new", "");
+    let service = patient.serve(&format!("{endpoints}{NOTES}")).await;
+    let said = patient
+        .look(&format!("{}{endpoints}{NOTES}", listening(service.address)))
+        .await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    said.warns("mode signed", "is stored, and runs its actions", "mode = \"enforce\"");
+    said.warns("mode new", "is stored and marked", "smshook verify");
+    said.is_fine("endpoint signed", "takes signed deliveries");
+    said.warns("endpoint new", "it has no secret yet", "add `secrets`");
+    assert_eq!(patient.count("SELECT count(*) FROM v1.messages").await, 0);
+}
+
 // connectors
 
 /// A connector of the operator's own, to be asked at `url`; `probe` is its harmless request.

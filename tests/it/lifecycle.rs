@@ -383,6 +383,18 @@ async fn an_endpoint_that_takes_unsigned_deliveries_is_warned_about_at_each_star
 }
 
 #[tokio::test]
+async fn an_endpoint_that_only_observes_is_warned_about_at_each_start() {
+    let database = TestDatabase::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = with_endpoint(directory.path(), &database, "mode = \"observe\"");
+    let process = Process::start(&config).await;
+    let log = process.log_text();
+    let warned = |line: &&str| line.contains("\"WARN\"") && line.contains("\"open\"") && line.contains("ONLY OBSERVES");
+    assert_eq!(log.lines().filter(warned).count(), 1, "{log}");
+    assert!(!log.contains("allow_unsigned"), "{log}");
+}
+
+#[tokio::test]
 async fn an_endpoint_without_a_secret_refuses_to_start_and_shows_where() {
     let database = TestDatabase::new().await;
     let directory = tempfile::tempdir().unwrap();

@@ -29,6 +29,7 @@ mod links;
 mod nonces;
 mod parts;
 mod pauses;
+mod phone;
 mod queue;
 mod readme;
 mod receive;

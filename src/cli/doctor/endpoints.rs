@@ -47,8 +47,14 @@ fn observes(endpoint: &Endpoint) -> Option<Check> {
     ))
 }
 
-/// Why no self-test can be signed for this endpoint.
+/// Why no self-test can be sent to this endpoint as its gateway would send it, and what to do instead.
 fn untriable(endpoint: &Endpoint) -> Option<(&'static str, &'static str)> {
+    if !endpoint.gateway.methods.contains(&Method::POST) {
+        return Some((
+            "not tried: its gateway calls with GET, which a self-test does not",
+            "send a text to it with `smshook send`",
+        ));
+    }
     match (&endpoint.keys, endpoint.mode) {
         (None, Mode::Observe { .. }) => Some((
             "not tried: it has no secret yet, so nothing that is sent there verifies",
@@ -122,15 +128,19 @@ impl Attempt {
     async fn make(url: &str, endpoint: &Endpoint) -> Self {
         let nonce = format!("{:032x}", rand::random::<u128>());
         let asked = Utc::now();
-        let request = request(endpoint, &self_test_body(&nonce), asked);
-        let bytes = request.body.len();
-        let url = with_query(url, &request.query);
-        let answer = local::post(&url, request.headers, request.body).await;
+        let outgoing = self_test(endpoint, &nonce, asked);
+        let bytes = outgoing.body.len();
+        // The query may hold a secret, so only this request sees it.
+        let target = if outgoing.query.is_empty() {
+            url.to_owned()
+        } else {
+            format!("{url}?{}", outgoing.query)
+        };
+        let answer = local::post(&target, outgoing.headers, outgoing.body).await;
         let date = |answer: &LocalAnswer| Reading::of_answer(asked, Utc::now(), &answer.headers);
         Self {
             reading: answer.as_ref().ok().and_then(date),
-            // Without a query, which may hold a secret.
-            url: url.split('?').next().unwrap_or_default().to_owned(),
+            url: url.to_owned(),
             nonce,
             bytes,
             answer,
@@ -212,6 +222,13 @@ impl Attempt {
         {
             return (said, self.signature_advice());
         }
+        if endpoint.keys.is_some() && gateway.never_4xx && status == StatusCode::SERVICE_UNAVAILABLE {
+            let advice = format!(
+                "this gateway is answered 503 where others are answered 401: {}; or it could not be stored",
+                self.signature_advice()
+            );
+            return (said, advice);
+        }
         let advice = match status.as_u16() {
             200..=299 => format!(
                 "another site answers at this address, or a smshook older than the self-test: it is {who} that took it for its own"
@@ -282,22 +299,14 @@ fn unreachable(error: &LocalError) -> String {
     }
 }
 
-fn with_query(url: &str, query: &str) -> String {
-    if query.is_empty() {
-        url.to_owned()
-    } else {
-        format!("{url}?{query}")
-    }
-}
-
-/// Signed as the gateway signs: some put what proves it into the query or beside the fields of the body.
-fn request(endpoint: &Endpoint, body: &str, now: DateTime<Utc>) -> Outgoing {
+/// A self-test, signed as the gateway signs.
+fn self_test(endpoint: &Endpoint, nonce: &str, now: DateTime<Utc>) -> Outgoing {
     let mut outgoing = Outgoing {
         method: Method::POST,
         url: endpoint.url.clone(),
         query: String::new(),
         headers: HeaderMap::new(),
-        body: body.as_bytes().to_vec(),
+        body: self_test_body(nonce).into_bytes(),
         at: now.timestamp_millis(),
     };
     outgoing

@@ -344,7 +344,7 @@ impl<'a> Line<'a> {
             to: shape.and_then(|shape| shape.to(&heard)),
             text: shape.and_then(|shape| shape.text(&heard)),
             method: heard.method.to_string(),
-            path: heard.path.clone(),
+            path: asked_for(&heard).to_owned(),
             status: heard.status.as_u16(),
             known: heard.route.is_some(),
         })?;
@@ -416,6 +416,13 @@ impl<'a> Line<'a> {
         }
         Ok(())
     }
+}
+
+/// The path as the gateway's API would see it: without the endpoint's name, which the stand-in puts before it.
+fn asked_for(heard: &Heard) -> &str {
+    let name = heard.route.as_deref().unwrap_or_default();
+    let after = heard.path.strip_prefix('/').and_then(|path| path.strip_prefix(name));
+    after.unwrap_or(&heard.path)
 }
 
 impl<'a> Typed<'a> {
