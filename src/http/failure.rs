@@ -5,8 +5,8 @@
 //! thread for that. It is bounded whatever a stranger sends: so many failures looked into per second, so many bytes hashed
 //! for each. No value of a header, no query, no body goes into the log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -100,6 +100,8 @@ pub(super) struct Failures {
     metrics: Arc<Metrics>,
     store: Store,
     looked_into: Pace,
+    /// Held while one is looked into: a burst of them costs one core, not all.
+    looking: Mutex<()>,
     shouted: Pace,
     keeping: Arc<Semaphore>,
 }
@@ -111,6 +113,7 @@ impl Failures {
             metrics,
             store,
             looked_into: Pace::begin(),
+            looking: Mutex::new(()),
             shouted: Pace::begin(),
             keeping: Arc::new(Semaphore::new(MOST_KEEPING)),
         }
@@ -200,6 +203,8 @@ impl Failures {
     }
 
     fn cause(&self, failed: &Failed) -> Option<String> {
+        // What a panic left behind is nothing.
+        let _one_at_a_time = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = self.config.endpoints.get(failed.place)?;
         let keys = endpoint.keys.as_ref()?;
         let others = other_secrets(&self.config, endpoint);
