@@ -170,7 +170,7 @@ mod tests {
             content_type: "application/json",
             answer: r#"{"id":"{reply_id}"}"#.to_owned(),
         };
-        let (ear, mut hears) = mpsc::unbounded_channel();
+        let (ear, mut received) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve_stand_in(listener, vec![route], ear, stop.clone()));
         let tail = "HTTP/1.1\r\nhost: a\r\nidempotency-key: key-1\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
@@ -178,7 +178,7 @@ mod tests {
         for line in ["POST /v1/messages?a=b", "PUT /v1/messages", "POST /v2/messages"] {
             answers.push(ask(address, &format!("{line} {tail}")).await);
         }
-        let heard: Vec<Heard> = [hears.recv().await, hears.recv().await, hears.recv().await]
+        let heard: Vec<Heard> = [received.recv().await, received.recv().await, received.recv().await]
             .into_iter()
             .flatten()
             .collect();

@@ -258,14 +258,13 @@ async fn live_actions_reach_outside_with_their_retries_and_replies_still_do_not(
 
 #[tokio::test]
 async fn every_built_in_gateway_closes_the_loop() {
-    let mut toml = "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"https://sms.example.com\"\n".to_owned();
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
-    for name in smshook::gateway::builtin_names() {
-        toml += &format!(
-            "[[endpoint]]\nname = \"{name}\"\npath = \"/{name}\"\ngateway = \"{name}\"\nsecrets = [\"{key}\"]\n"
-        );
-    }
-    let phone = Phone::with(&(toml + HOURS)).await;
+    let endpoint = |name: &str| {
+        format!("[[endpoint]]\nname = \"{name}\"\npath = \"/{name}\"\ngateway = \"{name}\"\nsecrets = [\"{key}\"]\n")
+    };
+    let endpoints: String = smshook::gateway::builtin_names().map(endpoint).collect();
+    let server = "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"https://sms.example.com\"\n";
+    let phone = Phone::with(&format!("{server}{endpoints}{HOURS}")).await;
     let mut reported = Vec::new();
     for (place, name) in smshook::gateway::builtin_names().enumerate() {
         // one number for each, or the loop guard stops it
