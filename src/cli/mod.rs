@@ -57,7 +57,7 @@ enum Command {
     /// Try everything that a message needs on its way, and say what to do about what fails
     Doctor(doctor::Arguments),
     /// Send a signed sample message to the running service, as the gateway would
-    Send(send::Arguments),
+    Send(Box<send::Arguments>),
     /// Be a phone: type texts, and see everything that becomes of them, without any account
     Phone(phone::Arguments),
     /// Say whether a captured delivery verifies, and if not, why

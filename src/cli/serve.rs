@@ -112,6 +112,7 @@ fn next_steps(config: &Config, running: &Running) -> String {
         ));
     }
     lines.push(format!("  see what became of it         {program} jobs list"));
+    lines.push(format!("  be a phone, with replies      {program} phone"));
     lines.push(format!(
         "  look at the data              {} -c 'select * from v1.messages'",
         running.psql

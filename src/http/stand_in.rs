@@ -86,26 +86,26 @@ pub async fn serve_stand_in(
         max_connections: 256,
         ..Limits::default()
     };
-    let router = Router::new()
+    let api = Router::new()
         .fallback(hear)
         .with_state(Arc::new(StandIn { routes, heard }));
-    server::serve(listener, router, limits, shutdown).await
+    server::serve(listener, api, limits, shutdown).await
 }
 
 async fn hear(State(stand_in): State<Arc<StandIn>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
+    let (asked, body) = request.into_parts();
     let Ok(body) = body::read(body, Limits::default().body_bytes, BODY_TIME).await else {
         return answered(StatusCode::BAD_REQUEST, "text/plain", String::new());
     };
-    let path = head.uri.path();
+    let path = asked.uri.path();
     let mut known = stand_in.routes.iter().filter(|route| route.path == path).peekable();
     let missing = if known.peek().is_some() {
         StatusCode::METHOD_NOT_ALLOWED
     } else {
         StatusCode::NOT_FOUND
     };
-    let route = known.find(|route| route.method == head.method);
-    let key = head.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let route = known.find(|route| route.method == asked.method);
+    let key = asked.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let reply_id = Uuid::now_v7().simple().to_string();
     let response = match route {
         Some(route) => answered(
@@ -117,9 +117,9 @@ async fn hear(State(stand_in): State<Arc<StandIn>>, request: Request) -> Respons
     };
     let heard = Heard {
         route: route.map(|route| route.name.clone()),
-        method: head.method.clone(),
+        method: asked.method.clone(),
         path: path.to_owned(),
-        query: head.uri.query().map(str::to_owned),
+        query: asked.uri.query().map(str::to_owned),
         key: key.map(str::to_owned),
         body,
         status: response.status(),
@@ -138,4 +138,63 @@ fn answered(status: StatusCode, content_type: &'static str, answer: String) -> R
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    async fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn what_the_api_knows_is_answered_with_an_id_and_everything_is_heard() {
+        let listener = server::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let route = StandInRoute {
+            name: "main".to_owned(),
+            method: Method::POST,
+            path: "/v1/messages".to_owned(),
+            status: StatusCode::ACCEPTED,
+            content_type: "application/json",
+            answer: r#"{"id":"{reply_id}"}"#.to_owned(),
+        };
+        let (ear, mut hears) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve_stand_in(listener, vec![route], ear, stop.clone()));
+        let tail = "HTTP/1.1\r\nhost: a\r\nidempotency-key: key-1\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+        let mut answers = Vec::new();
+        for line in ["POST /v1/messages?a=b", "PUT /v1/messages", "POST /v2/messages"] {
+            answers.push(ask(address, &format!("{line} {tail}")).await);
+        }
+        let heard: Vec<Heard> = [hears.recv().await, hears.recv().await, hears.recv().await]
+            .into_iter()
+            .flatten()
+            .collect();
+        assert!(answers[0].starts_with("HTTP/1.1 202 ") && answers[0].contains("content-type: application/json\r\n"));
+        assert!(answers[0].ends_with(&format!(r#"{{"id":"{}"}}"#, heard[0].reply_id)));
+        assert!(answers[1].starts_with("HTTP/1.1 405 ") && answers[2].starts_with("HTTP/1.1 404 "));
+        assert_eq!(
+            (heard[0].route.as_deref(), heard[0].query.as_deref()),
+            (Some("main"), Some("a=b"))
+        );
+        assert_eq!(
+            (&heard[0].body[..], heard[0].key.as_deref()),
+            (&b"hi"[..], Some("key-1"))
+        );
+        assert!(heard[1].route.is_none() && heard[2].route.is_none());
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+    }
 }

@@ -57,6 +57,19 @@ async fn every_command_of_the_readme_runs_beside_a_service_with_the_defaults() {
         assert!(output.status.success(), "`{command}` failed: {said}");
         assert!(!said.contains("panicked"), "{said}");
         match command {
+            c if c.contains("--bad-signature") => assert!(said.starts_with("401"), "{said}"),
+            c if c.contains("--burst") => assert!(
+                said.contains("200        100") || said.contains("200      100"),
+                "{said}"
+            ),
+            c if c.contains("--duplicate") => assert!(said.contains("\"status\":\"duplicate\""), "{said}"),
+            c if c.contains("smshook phone") => {
+                assert!(said.contains("\n    We are open Mon-Sat 9-6.\n"), "{said}");
+                assert!(
+                    said.contains("`hours` is cancelled: the sender has opted out"),
+                    "{said}"
+                );
+            }
             c if c.starts_with("smshook send") => assert!(said.contains("\"status\":\"stored\""), "{said}"),
             c if c.starts_with("smshook jobs show 1") => assert!(said.contains("We are open Mon-Sat 9-6."), "{said}"),
             c if c.starts_with("smshook rules test") => assert!(said.contains("would run `hours`"), "{said}"),

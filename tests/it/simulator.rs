@@ -284,6 +284,97 @@ async fn a_gateway_signs_with_a_secret_from_the_environment_or_a_file_for_any_ur
     }
 }
 
+/// One endpoint for each built-in gateway, named and placed after it.
+fn all_gateways() -> String {
+    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
+    let endpoint = |name: &str| {
+        format!("[[endpoint]]\nname = \"{name}\"\npath = \"/{name}\"\ngateway = \"{name}\"\nsecrets = [\"{key}\"]\n")
+    };
+    smshook::gateway::builtin_names().map(endpoint).collect()
+}
+
+#[tokio::test]
+async fn the_service_takes_what_every_built_in_gateway_sends_once_and_refuses_what_none_does() {
+    let public = "public_url = \"https://sms.example.com\"";
+    let toml = format!(
+        "{}[server]\nlisten = \"127.0.0.1:0\"\n{public}\n{NOTES}",
+        all_gateways()
+    );
+    let app = App::start(&toml).await;
+    let toml = format!("{}[server]\nlisten = \"{}\"\n{public}\n", all_gateways(), app.address());
+    let gateway = Gateway::with(&toml);
+    // The endpoint of a gateway with key pairs has its public key, with which nobody can sign.
+    let seeds = smshook::gateway::builtin_names().filter(|name| *name == "telnyx");
+    for name in seeds {
+        let said = gateway.send(&["--endpoint", name, "--text", "hi"]).await;
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains("--new-signing-key"), "{said:?}");
+    }
+    let mut stored = 0;
+    for name in smshook::gateway::builtin_names().filter(|name| *name != "telnyx") {
+        let to = ["--endpoint", name, "--text", "hi"];
+        let twice = gateway.send(&[&to[..], &["--duplicate"]].concat()).await.fine();
+        assert_eq!(twice.lines().len(), 2, "{name}: {twice:?}");
+        stored += 1;
+        let forged = gateway.send(&[&to[..], &["--bad-signature"]].concat()).await.fine();
+        assert_eq!(forged.lines().len(), 1, "{name}: {forged:?}");
+        let late = gateway.send(&[&to[..], &["--late"]].concat()).await;
+        let file = smshook::gateway::builtin(name).unwrap();
+        let signs_a_time = smshook::gateway::Gateway::from_toml(file)
+            .unwrap()
+            .signature
+            .good_for()
+            .is_some();
+        assert_eq!(late.code, Some(if signs_a_time { 0 } else { 2 }), "{name}: {late:?}");
+        let collision = gateway.send(&[&to[..], &["--collide"]].concat()).await;
+        match collision.code {
+            Some(0) => stored += 2,
+            code => assert_eq!((code, name), (Some(2), "mobile-api-connect"), "{collision:?}"),
+        }
+        assert_eq!(app.count("SELECT count(*) FROM v1.messages").await, stored, "{name}");
+    }
+    assert_eq!(app.count("SELECT count(*) FROM v1.quarantine").await, 0);
+}
+
+#[tokio::test]
+async fn a_user_rehearses_a_gateway_with_key_pairs_with_a_pair_of_his_own() {
+    let made = Gateway::with("").send(&["--new-signing-key"]).await.fine();
+    let key = |line: usize| made.lines()[line].split_whitespace().last().unwrap().to_owned();
+    let endpoint = format!(
+        "[[endpoint]]\nname = \"main\"\npath = \"/in\"\ngateway = \"telnyx\"\nsecrets = [\"{}\"]\n",
+        key(1)
+    );
+    let app = App::start(&format!("{endpoint}{NOTES}")).await;
+    let gateway = Gateway::with(&format!("{endpoint}[server]\nlisten = \"{}\"\n", app.address()));
+    gateway.file("key", &key(0));
+    let signed = ["--text", "hi", "--signing-key-file", "key"];
+    gateway.send(&signed).await.fine();
+    gateway.send(&[&signed[..], &["--late"]].concat()).await.fine();
+    gateway.send(&["--text", "hi", "--bad-signature"]).await.fine();
+    assert_eq!(app.count("SELECT count(*) FROM v1.messages").await, 1);
+}
+
+#[tokio::test]
+async fn the_parts_of_a_long_text_become_one_whatever_their_order() {
+    let endpoint =
+        "[[endpoint]]\nname = \"main\"\npath = \"/in\"\ngateway = \"vonage-sms\"\nsecrets = [\"of the tests\"]\n";
+    let app = App::start(&format!("{endpoint}{NOTES}")).await;
+    let gateway = Gateway::with(&format!("{endpoint}[server]\nlisten = \"{}\"\n", app.address()));
+    let text = "Grüße ".repeat(60);
+    for way in ["json", "form", "get"] {
+        let typed = ["--text", &text, "--parts", "--reorder", "--as", way];
+        let said = gateway.send(&typed).await.fine();
+        assert!(said.lines().len() > 2, "{way}: {said:?}");
+    }
+    helpers::eventually("three texts are whole", async || {
+        app.count("SELECT count(*) FROM v1.messages").await == 3
+    })
+    .await;
+    for (_, stored, _) in stored(&app).await {
+        assert_eq!(stored, text);
+    }
+}
+
 #[tokio::test]
 async fn what_would_be_sent_is_printed_as_data_that_another_program_can_verify() {
     let gateway = Gateway::with("");

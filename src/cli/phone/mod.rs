@@ -82,9 +82,9 @@ pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<
     for (endpoint, shape) in config.endpoints.iter().zip(&shapes) {
         routes.extend(shape.as_ref().ok().and_then(|shape| shape.route(endpoint)));
     }
-    let (heard, hears) = mpsc::unbounded_channel();
+    let (ear, hears) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
-    let hearing = tokio::spawn(serve_stand_in(stand_in, routes, heard, stop.clone()));
+    let hearing = tokio::spawn(serve_stand_in(stand_in, routes, ear, stop.clone()));
     let setting = Setting {
         typed,
         config,
@@ -101,9 +101,9 @@ pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<
     running.stop();
     let finished = running.finish().await;
     stop.cancel();
-    let heard = hearing.await.context("the stand-in panicked")?;
+    let served = hearing.await.context("the stand-in panicked")?;
     talked?;
-    heard.context("the stand-in ended")?;
+    served.context("the stand-in ended")?;
     Ok(finished?)
 }
 

@@ -169,7 +169,7 @@ fn edit(document: &mut Table, typed: &Config, asked: &Asked<'_>, keys: &BTreeMap
         };
         if let Some(reply) = &meant.gateway.reply {
             in_table(endpoint, "reply", |typed| {
-                edit_reply(typed, meant, reply, asked.stand_in)
+                edit_reply(typed, meant, reply, asked.stand_in);
             });
         }
         if let Some(key) = keys.get(&name) {

@@ -76,10 +76,10 @@ impl Watch {
 
     async fn compare(&mut self, job: JobRow, changes: &mut Vec<Change>) -> Result<(), StoreError> {
         let seen = self.seen.entry(job.id).or_default();
-        let changed = seen.row.as_ref().is_none_or(|row| {
+        let is_news = seen.row.as_ref().is_none_or(|row| {
             (row.state.as_str(), row.attempt, row.run_at) != (job.state.as_str(), job.attempt, job.run_at)
         });
-        if changed {
+        if is_news {
             if job.state != "done" {
                 let attempts = self.store.attempts(job.id).await?;
                 let failed = attempts
@@ -101,7 +101,7 @@ impl Watch {
                 changes.push(Change::Waits(job.clone()));
             }
         }
-        let first_done = changed && job.state == "done";
+        let first_done = is_news && job.state == "done";
         seen.row = Some(job.clone());
         if is_reply(&job) {
             let replies = self.store.replies_to(job.message_id).await?;

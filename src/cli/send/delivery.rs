@@ -8,7 +8,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::target::Target;
-use super::texts::{self, Text};
+use super::texts::{self, Sms};
 use crate::actions::local::LocalAnswer;
 use crate::cli::failure::Failure;
 use crate::gateway::{Gateway, Sample, SampleDelivery, SamplePart};
@@ -207,7 +207,7 @@ impl Words {
     }
 }
 
-impl Text {
+impl Sms {
     /// As sent at this time.
     pub(super) fn at(&self, sent_at: DateTime<Utc>) -> Words {
         Words {

@@ -96,8 +96,8 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "What gateways do")]
     copies: u32,
     /// Sign it as of so long ago that it must be refused [default: a minute beyond what is tolerated]
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = duration, conflicts_with = "bad_signature", help_heading = "What gateways do")]
-    late: Option<Option<Duration>>,
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = BEYOND, value_parser = late, conflicts_with = "bad_signature", help_heading = "What gateways do")]
+    late: Option<Late>,
     /// Send the last one first: of several texts, or of the parts of a long one
     #[arg(long, help_heading = "What gateways do")]
     reorder: bool,
@@ -127,6 +127,15 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// How late a delivery is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Late {
+    /// Later than is tolerated.
+    Beyond,
+    /// By so much.
+    By(Duration),
+}
+
 /// How a delivery is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Way {
@@ -138,6 +147,8 @@ enum Way {
     Get,
 }
 
+/// What `--late` means without a duration.
+const BEYOND: &str = "beyond";
 /// A new key pair has nothing to do with any delivery.
 const EVERYTHING_ELSE: [&str; 22] = [
     "text",
@@ -193,8 +204,11 @@ fn algorithm(typed: &str) -> Result<Algorithm, String> {
     Algorithm::deserialize(StrDeserializer::<serde::de::value::Error>::new(typed)).map_err(|error| error.to_string())
 }
 
-/// `30s`, `10m`, `2h` or `1d`.
-fn duration(typed: &str) -> Result<Duration, String> {
+/// Nothing, or `30s`, `10m`, `2h` or `1d`.
+fn late(typed: &str) -> Result<Late, String> {
+    if typed == BEYOND {
+        return Ok(Late::Beyond);
+    }
     let written = || format!("`{typed}` is not a duration: write it as 30s, 10m, 2h or 1d");
     let unit = typed.chars().last().ok_or_else(written)?;
     let number = typed.strip_suffix(unit).and_then(|number| number.parse::<u32>().ok());
@@ -206,5 +220,5 @@ fn duration(typed: &str) -> Result<Duration, String> {
         _ => return Err(written()),
     };
     let number = number.filter(|number| *number > 0).ok_or_else(written)?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
+    Ok(Late::By(Duration::from_secs(u64::from(number) * seconds)))
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Arguments;
 use super::delivery::{Delivery, Expected};
 use super::target::Target;
-use super::texts::{self, FICTIONAL_RECIPIENT, FICTIONAL_SENDER, Text};
+use super::texts::{self, FICTIONAL_RECIPIENT, FICTIONAL_SENDER, Sms};
+use super::{Arguments, Late};
 use crate::cli::failure::Failure;
 
 /// How much beyond the tolerance a late delivery is signed: more than clocks are apart.
@@ -49,11 +49,11 @@ fn again(delivery: &Delivery, copy: u32, must_say_so: bool) -> Delivery {
     }
 }
 
-fn texts(arguments: &Arguments) -> Result<Vec<Text>, Failure> {
+fn texts(arguments: &Arguments) -> Result<Vec<Sms>, Failure> {
     if let Some(file) = &arguments.file {
         return texts::read(file);
     }
-    let text = |text: &String| Text {
+    let text = |text: &String| Sms {
         from: arguments.from.clone().unwrap_or_else(|| FICTIONAL_SENDER.to_owned()),
         to: to(arguments).to_owned(),
         text: text.clone(),
@@ -80,7 +80,10 @@ pub(super) fn signed_at(target: &Target, arguments: &Arguments, now: DateTime<Ut
             "leave `--late` out",
         ));
     };
-    let ago = late.unwrap_or(tolerance + BEYOND);
+    let ago = match late {
+        Late::By(ago) => ago,
+        Late::Beyond => tolerance + BEYOND,
+    };
     let ago = chrono::Duration::from_std(ago).unwrap_or(chrono::Duration::MAX);
     now.checked_sub_signed(ago)
         .ok_or_else(|| Failure::usage("there is no time so long ago", "give `--late 10m`"))
@@ -89,12 +92,12 @@ pub(super) fn signed_at(target: &Target, arguments: &Arguments, now: DateTime<Ut
 /// What should become of a delivery that nothing else is special about.
 pub(super) fn usual(target: &Target, arguments: &Arguments) -> Expected {
     let too_late = match arguments.late {
-        Some(Some(late)) => target
+        Some(Late::By(late)) => target
             .gateway
             .signature
             .good_for()
             .is_some_and(|tolerance| late > tolerance),
-        Some(None) => true,
+        Some(Late::Beyond) => true,
         None => false,
     };
     if (arguments.bad_signature || too_late) && !target.observes {
@@ -106,12 +109,7 @@ pub(super) fn usual(target: &Target, arguments: &Arguments) -> Expected {
 
 /// The texts as deliveries, in the order in which they were written. Each was sent a second after the one before, the last
 /// one now: some gateways tell no less.
-fn written(
-    target: &Target,
-    texts: &[Text],
-    arguments: &Arguments,
-    at: DateTime<Utc>,
-) -> Result<Vec<Delivery>, Failure> {
+fn written(target: &Target, texts: &[Sms], arguments: &Arguments, at: DateTime<Utc>) -> Result<Vec<Delivery>, Failure> {
     let expected = usual(target, arguments);
     let mut deliveries = Vec::new();
     let before = |behind: usize| at - chrono::Duration::seconds(i64::try_from(behind).unwrap_or(i64::MAX));

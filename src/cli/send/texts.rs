@@ -22,7 +22,7 @@ const MOST_SHOWN: usize = 20;
 
 /// What somebody would send.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Text {
+pub(super) struct Sms {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) text: String,
@@ -30,7 +30,7 @@ pub(super) struct Text {
 
 /// Reads `from`, `to` and `text`, separated by tabs, one text per line; `-` is standard input. A first line with these
 /// words is a header. Every bad line is named.
-pub(super) fn read(file: &Path) -> Result<Vec<Text>, Failure> {
+pub(super) fn read(file: &Path) -> Result<Vec<Sms>, Failure> {
     let content = if file == Path::new("-") {
         let mut content = String::new();
         let read = std::io::stdin().lock().read_to_string(&mut content);
@@ -54,7 +54,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Text>, Failure> {
 }
 
 /// The texts, or what is wrong with which lines; never the text itself, which is a person's.
-fn table(content: &str) -> Result<Vec<Text>, Vec<String>> {
+fn table(content: &str) -> Result<Vec<Sms>, Vec<String>> {
     let content = content.strip_prefix('\u{feff}').unwrap_or(content);
     let mut texts = Vec::new();
     let mut bad = Vec::new();
@@ -79,7 +79,7 @@ fn is_header(line: &str) -> bool {
         .eq(COLUMNS)
 }
 
-fn row(line: &str) -> Result<Text, String> {
+fn row(line: &str) -> Result<Sms, String> {
     let mut cells = line.splitn(COLUMNS.len(), '\t');
     let mut number = |column: &str| match cells.next().map(str::trim) {
         None | Some("") => Err(format!("there is no `{column}`")),
@@ -87,7 +87,7 @@ fn row(line: &str) -> Result<Text, String> {
     };
     let (from, to) = (number("from")?, number("to")?);
     let text = cells.next().ok_or("there is no `text`; a tab must stand before it")?;
-    Ok(Text {
+    Ok(Sms {
         from,
         to,
         text: text.to_owned(),
@@ -96,9 +96,9 @@ fn row(line: &str) -> Result<Text, String> {
 
 /// The `nth` of a burst, from 1: no two are the same. Where nobody said who sends, as many senders as there are numbers for
 /// fiction take turns, since a burst from one phone is one conversation.
-pub(super) fn of_a_burst(text: &str, from: Option<&str>, to: &str, nth: u32) -> Text {
+pub(super) fn of_a_burst(text: &str, from: Option<&str>, to: &str, nth: u32) -> Sms {
     let from = from.map_or_else(|| format!("+120255501{:02}", nth % 100), str::to_owned);
-    Text {
+    Sms {
         from,
         to: to.to_owned(),
         text: format!("{text} {nth}"),
@@ -106,8 +106,8 @@ pub(super) fn of_a_burst(text: &str, from: Option<&str>, to: &str, nth: u32) -> 
 }
 
 /// A second text, for the same message ID.
-pub(super) fn another(text: &Text) -> Text {
-    Text {
+pub(super) fn another(text: &Sms) -> Sms {
+    Sms {
         text: format!("{} (another text)", text.text),
         ..text.clone()
     }
@@ -118,7 +118,7 @@ pub(super) fn another(text: &Text) -> Text {
 pub(super) fn parts(text: &str) -> Option<Vec<&str>> {
     let parts = parts_of(text);
     if parts.len() > 1 {
-        return (parts.len() <= usize::from(u8::MAX)).then_some(parts);
+        return u8::try_from(parts.len()).is_ok().then_some(parts);
     }
     let (middle, _) = text
         .char_indices()
