@@ -100,6 +100,8 @@ pub(super) struct Failures {
     metrics: Arc<Metrics>,
     store: Store,
     looked_into: Pace,
+    /// Those without any signature have a pace of their own: scanners must not keep the others from being looked into.
+    unsigned: Pace,
     /// Held while one is looked into: a burst of them costs one core, not all.
     looking: Mutex<()>,
     shouted: Pace,
@@ -113,6 +115,7 @@ impl Failures {
             metrics,
             store,
             looked_into: Pace::begin(),
+            unsigned: Pace::begin(),
             looking: Mutex::new(()),
             shouted: Pace::begin(),
             keeping: Arc::new(Semaphore::new(MOST_KEEPING)),
@@ -152,10 +155,18 @@ impl Failures {
                 "not looked into: the body is larger than {} KiB; `smshook verify` does it",
                 LARGEST / 1024
             )),
-            Unproven::Refused(_) if !self.looked_into.goes() => {
+            Unproven::Refused(refusal) if !self.pace(refusal).goes() => {
                 Some("not looked into: too many signatures fail at once".to_owned())
             }
             Unproven::Refused(_) => None,
+        }
+    }
+
+    const fn pace(&self, refusal: Refusal) -> &Pace {
+        if refusal.is_missing() {
+            &self.unsigned
+        } else {
+            &self.looked_into
         }
     }
 

@@ -48,6 +48,13 @@ public_url = "https://sms.example.com/hooks/token"
 secrets = ["the signing key"]
 
 [[endpoint]]
+name = "nonce"
+path = "/hooks/nonce"
+gateway = "plivo"
+public_url = "https://sms.example.com/hooks/nonce"
+secrets = ["the signing key"]
+
+[[endpoint]]
 name = "basic"
 path = "/hooks/basic"
 gateway = "bandwidth"
@@ -223,6 +230,10 @@ async fn what_would_take_too_long_is_not_looked_into_and_says_so() {
     let unseen = lines
         .iter()
         .filter(|line| line["cause"] == "not looked into: too many signatures fail at once");
+    // one without any signature does not have to wait for them
+    let (_, line) = service.line_of(service.post("/hooks/sms", &[], b"{}")).await;
+    let missing = "there is no header x-mac-signature or x-webhook-signature";
+    assert_eq!(line["cause"], missing);
     // ten at once and one for each second since
     let seen = 50 - unseen.count();
     let most = 11 + usize::try_from(took.as_secs()).unwrap();
@@ -243,6 +254,30 @@ async fn a_failed_signature_is_counted_when_it_is_answered_and_its_line_survives
     service.process.signal(rustix::process::Signal::TERM);
     assert_eq!(service.process.ended().await, Some(0));
     assert_eq!(service.lines("request").len(), 5);
+}
+
+#[tokio::test]
+async fn a_value_that_is_used_once_and_comes_with_another_payload_is_refused_and_named() {
+    let service = Service::start(CONFIG).await;
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"the signing key").unwrap();
+    mac.update(b"https://sms.example.com/hooks/nonce12345");
+    let headers = [
+        format!("x-plivo-signature-v2: {}", STANDARD.encode(mac.finalize().into_bytes())),
+        "x-plivo-signature-v2-nonce: 12345".to_owned(),
+    ];
+    let genuine = b"MessageUUID=1&From=15550001234&To=15550009999&Text=genuine";
+    for status in ["stored", "duplicate"] {
+        let (answer, line) = service.line_of(service.post("/hooks/nonce", &headers, genuine)).await;
+        assert_eq!((answer.status, &line["outcome"]), (200, &status.into()), "{line}");
+    }
+    let forged = b"MessageUUID=2&From=15550001234&To=15550009999&Text=forged";
+    let (answer, line) = service.line_of(service.post("/hooks/nonce", &headers, forged)).await;
+    assert_eq!(
+        (answer.status, answer.body.as_str(), &line["reason"]),
+        (401, "", &"replayed".into())
+    );
+    let cause = "the signature is right, but what may be used once came before with another payload: a replay";
+    assert_eq!(line["cause"], cause);
 }
 
 // smshook verify
