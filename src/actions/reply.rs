@@ -126,7 +126,11 @@ fn reported(reference: &str, report: &Report) -> Outcome {
         let why = report.error.as_deref().unwrap_or(&report.kind);
         return Outcome::Discard(format!("the gateway could not deliver it: {why}"));
     }
-    Outcome::Done(json!({ "reference": reference, "event": report.kind, "state": report.state }))
+    let mut result = json!({ "reference": reference, "event": report.kind });
+    if let (Some(state), Some(members)) = (&report.state, result.as_object_mut()) {
+        members.insert("state".to_owned(), json!(state));
+    }
+    Outcome::Done(result)
 }
 
 /// Notes that the next attempt finds a gateway that has had its time.

@@ -47,6 +47,9 @@ pub(super) struct Mapping {
     /// By what copies are recognised.
     #[serde(default)]
     dedupe: Dedupe,
+    /// Whether the ID of a delivery is that of a message whose own the body does not say.
+    #[serde(default)]
+    pub(super) delivery_id: bool,
     /// Says whether the text is ciphertext.
     #[serde(default)]
     encrypted: Pointers,

@@ -197,7 +197,14 @@ impl Gateway {
             Format::Json if self.methods.contains(&Method::GET) => Format::Auto,
             format => format,
         };
-        mapping::read(&self.mapping, self.event.as_ref(), format, body.bytes(), reading)
+        let mut items = mapping::read(&self.mapping, self.event.as_ref(), format, body.bytes(), reading);
+        if let (true, Some(id)) = (self.mapping.delivery_id, body.delivery_id()) {
+            items
+                .iter_mut()
+                .zip(0_u32..)
+                .for_each(|(item, nth)| name(item, id, nth));
+        }
+        items
     }
 
     /// What this gateway would send for `sample`, unsigned; `None` when its file has no `sample`.
@@ -243,6 +250,19 @@ impl Gateway {
                 body: json.into_bytes(),
             }
         })
+    }
+}
+
+/// Gives a message that has no ID that of its delivery; of several, each has its own.
+fn name(item: &mut Item, delivery_id: &str, nth: u32) {
+    if let Item::Message(message) = item
+        && message.message_id.is_none()
+        && (1..=pointers::MAX_ID_BYTES).contains(&delivery_id.len())
+    {
+        message.message_id = Some(match nth {
+            0 => delivery_id.to_owned(),
+            nth => format!("{delivery_id}#{nth}"),
+        });
     }
 }
 

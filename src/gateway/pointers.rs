@@ -13,7 +13,7 @@ use super::json::{self, Field, Object, Pointer};
 use super::timestamp;
 
 /// Bytes of an ID; something longer is none.
-const MAX_ID_BYTES: usize = 256;
+pub(super) const MAX_ID_BYTES: usize = 256;
 
 /// JSON pointers to try in turn; in a file, one string or a list.
 #[derive(Clone, Debug, Default)]

@@ -5,8 +5,8 @@
 //! thread for that. It is bounded whatever a stranger sends: so many failures looked into per second, so many bytes hashed
 //! for each. No value of a header, no query, no body goes into the log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -100,6 +100,10 @@ pub(super) struct Failures {
     metrics: Arc<Metrics>,
     store: Store,
     looked_into: Pace,
+    /// Those without any signature have a pace of their own: scanners must not keep the others from being looked into.
+    unsigned: Pace,
+    /// Held while one is looked into: a burst of them costs one core, not all.
+    looking: Mutex<()>,
     shouted: Pace,
     keeping: Arc<Semaphore>,
 }
@@ -111,6 +115,8 @@ impl Failures {
             metrics,
             store,
             looked_into: Pace::begin(),
+            unsigned: Pace::begin(),
+            looking: Mutex::new(()),
             shouted: Pace::begin(),
             keeping: Arc::new(Semaphore::new(MOST_KEEPING)),
         }
@@ -149,10 +155,18 @@ impl Failures {
                 "not looked into: the body is larger than {} KiB; `smshook verify` does it",
                 LARGEST / 1024
             )),
-            Unproven::Refused(_) if !self.looked_into.goes() => {
+            Unproven::Refused(refusal) if !self.pace(refusal).goes() => {
                 Some("not looked into: too many signatures fail at once".to_owned())
             }
             Unproven::Refused(_) => None,
+        }
+    }
+
+    const fn pace(&self, refusal: Refusal) -> &Pace {
+        if refusal.is_missing() {
+            &self.unsigned
+        } else {
+            &self.looked_into
         }
     }
 
@@ -200,6 +214,8 @@ impl Failures {
     }
 
     fn cause(&self, failed: &Failed) -> Option<String> {
+        // What a panic left behind is nothing.
+        let _one_at_a_time = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = self.config.endpoints.get(failed.place)?;
         let keys = endpoint.keys.as_ref()?;
         let others = other_secrets(&self.config, endpoint);

@@ -173,10 +173,19 @@ async fn answer(
         Proof::Unsigned | Proof::Stored => {}
     }
     match self_test::nonce(verified.bytes()) {
-        None => store(state, endpoint, plan(state, inlet, endpoint, &verified)).await,
+        None => {
+            let answer = store(state, endpoint, plan(state, inlet, endpoint, &verified)).await;
+            if answer.reason == Some(Refusal::Replayed.as_str()) {
+                line.cause = Some(REPLAYED.to_owned());
+            }
+            answer
+        }
         Some(nonce) => self_tested(&nonce, state.acceptor.ready().await),
     }
 }
+
+/// What the log says of a value that came twice.
+const REPLAYED: &str = "the signature is right, but what may be used once came before with another payload: a replay";
 
 /// Commits a delivery and acknowledges it; or neither.
 async fn store(state: &WebhookState, endpoint: &Endpoint, delivery: Delivery) -> Answer {

@@ -92,6 +92,16 @@ impl Content {
         })
     }
 
+    /// The value of the first header that is signed here, as text.
+    pub(super) fn first_header(&self, headers: &HeaderMap) -> Option<String> {
+        let names = self.0.iter().find_map(|part| match part {
+            Part::Header(names) => Some(names),
+            _ => None,
+        })?;
+        let value = std::str::from_utf8(value_of(headers, names)?).ok()?;
+        Some(value.to_owned())
+    }
+
     /// The pieces, in order, out of `material`.
     pub(super) fn pieces<'a>(&'a self, material: &'a Material<'_>) -> impl Iterator<Item = &'a [u8]> {
         self.0.iter().map(move |part| match part {

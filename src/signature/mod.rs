@@ -100,6 +100,7 @@ pub struct VerifiedBody {
     bytes: Bytes,
     proof: Proof,
     nonce: Option<Nonce>,
+    delivery_id: Option<String>,
 }
 
 /// Why a [`VerifiedBody`] may be parsed.
@@ -144,6 +145,7 @@ impl VerifiedBody {
             bytes,
             proof: Proof::Unsigned,
             nonce: None,
+            delivery_id: None,
         }
     }
 
@@ -153,6 +155,7 @@ impl VerifiedBody {
             bytes,
             proof: Proof::Observed,
             nonce: None,
+            delivery_id: None,
         }
     }
 
@@ -162,6 +165,7 @@ impl VerifiedBody {
             bytes,
             proof: Proof::Stored,
             nonce: None,
+            delivery_id: None,
         }
     }
 
@@ -173,6 +177,11 @@ impl VerifiedBody {
     /// The body, byte for byte as it was received.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
+    }
+
+    /// The delivery's ID in a header that the signature covers, where the scheme has one; the same on every retry.
+    pub fn delivery_id(&self) -> Option<&str> {
+        self.delivery_id.as_deref()
     }
 
     /// What must not come with another payload; `None` where the signature covers the payload.
@@ -286,6 +295,7 @@ pub fn verify(scheme: &Scheme, keys: &Keys, received: &Received<'_>) -> Result<V
         bytes: scheme.payload(received),
         proof: Proof::Secret(secret),
         nonce,
+        delivery_id: scheme.delivery_id(received.headers),
     })
 }
 

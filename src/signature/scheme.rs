@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 
 use super::algorithm::{Algorithm, Encoding};
@@ -460,6 +460,14 @@ impl Scheme {
         match &self.0 {
             Kind::Fixed(fixed) => fixed.secret_param(),
             Kind::Signed(_) | Kind::Jwt(_) => None,
+        }
+    }
+
+    /// The value of the first header that is signed as part of the content and is no nonce.
+    pub(super) fn delivery_id(&self, headers: &HeaderMap) -> Option<String> {
+        match &self.0 {
+            Kind::Signed(signed) if signed.nonce_header.is_none() => signed.content.first_header(headers),
+            Kind::Signed(_) | Kind::Jwt(_) | Kind::Fixed(_) => None,
         }
     }
 

@@ -76,14 +76,12 @@ impl NewPart<'_> {
         ])
     }
 
-    /// By what copies of this part are recognised: those of the text, and which part it is.
+    /// By what copies of this part are recognised: the message's key knows which part it is.
     fn dedupe_key(&self) -> [u8; 32] {
         hash(&[
             self.endpoint.as_bytes(),
             &[u8::from(self.verified)],
             &self.message.dedupe_key(),
-            self.part.reference.as_bytes(),
-            &[self.part.total, self.part.index],
         ])
     }
 }

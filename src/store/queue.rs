@@ -27,7 +27,7 @@ use crate::message::InboundMessage;
 use crate::rules::PlannedJob;
 
 /// A confirmation is sent within five minutes or not at all (47 CFR 64.1200(a)(12)).
-const CONFIRM_WITHIN: Duration = Duration::from_mins(5);
+pub(super) const CONFIRM_WITHIN: Duration = Duration::from_mins(5);
 /// How long the worker waits for one answer of the database: far longer than any takes, so that only a server that is frozen
 /// or behind a dead network is given up, and the worker can still poll, settle and stop.
 const PATIENCE: Duration = Duration::from_secs(10);

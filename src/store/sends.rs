@@ -70,10 +70,11 @@ impl Store {
         }
         let group = held.send_group.unwrap_or_default();
         let confirms = if job.kind == JobKind::OptOutConfirmation {
-            let Some(id) = opt_out_of(&mut transaction, job).await? else {
-                return Ok(SendGate::Suppressed);
-            };
-            Some(id)
+            match opt_out_of(&mut transaction, job).await? {
+                None => return Ok(SendGate::Suppressed),
+                Some(opt_out) if opt_out.is_late => return Ok(SendGate::Expired),
+                Some(opt_out) => Some(opt_out.id),
+            }
         } else {
             if suppressed(&mut transaction, &group, &job.message.sender).await? {
                 return Ok(SendGate::Suppressed);
@@ -108,11 +109,22 @@ async fn hold(connection: &mut PgConnection, job: &Job) -> Result<Option<Held>, 
     .await?)
 }
 
-/// The opt-out that this job's message began, while it is in force.
-async fn opt_out_of(connection: &mut PgConnection, job: &Job) -> Result<Option<i64>, StoreError> {
-    Ok(sqlx::query_scalar!(
-        "SELECT id FROM smshook.opt_outs WHERE message_id = $1 AND opted_in_at IS NULL",
-        job.message.id
+struct OptOut {
+    id: i64,
+    is_late: bool,
+}
+
+/// The opt-out that this job's message began, while it is in force. Five minutes count from the opt-out, which is older than
+/// its job where it came in a part of a longer text.
+async fn opt_out_of(connection: &mut PgConnection, job: &Job) -> Result<Option<OptOut>, StoreError> {
+    Ok(sqlx::query_as!(
+        OptOut,
+        r#"
+        SELECT id, recorded_at < now() - make_interval(secs => $2) AS "is_late!"
+        FROM smshook.opt_outs WHERE message_id = $1 AND opted_in_at IS NULL
+        "#,
+        job.message.id,
+        super::queue::CONFIRM_WITHIN.as_secs_f64(),
     )
     .fetch_optional(connection)
     .await?)

@@ -691,7 +691,7 @@ async fn a_self_test_is_answered_with_its_nonce_and_only_when_it_is_signed_as_th
 #[tokio::test]
 async fn every_built_in_gateways_endpoint_is_tried_as_that_gateway_would_call_it() {
     let patient = Patient::new().await;
-    let endpoints: String = smshook::gateway::builtin_names()
+    let endpoints: Vec<String> = smshook::gateway::builtin_names()
         .map(|name| {
             let secret = match name {
                 "telnyx" => "gj5UGV3NSTyGNPIOyIwQLo2ySLGhGz+DVxUQb1iwA4c=",
@@ -702,6 +702,7 @@ async fn every_built_in_gateways_endpoint_is_tried_as_that_gateway_would_call_it
             )
         })
         .collect();
+    let endpoints = endpoints.concat();
     let server = |listen: &str| {
         format!("[server]\nlisten = \"{listen}\"\npublic_url = \"https://sms.example.com\"\n{endpoints}")
     };

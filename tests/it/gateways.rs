@@ -1203,6 +1203,21 @@ async fn a_batch_is_stored_as_a_whole_each_of_its_texts_once() {
 }
 
 #[tokio::test]
+async fn what_reached_the_operator_has_not_reached_the_phone() {
+    let intake = Intake::start(&endpoints()).await;
+    let report = row("infobip").report.unwrap();
+    let early = report.replace("DELIVERED_TO_HANDSET", "DELIVERED_TO_OPERATOR");
+    assert_ne!(early, report);
+    send(&intake, "infobip", &early, "7", "").await;
+    send(&intake, "infobip", report, "7", "").await;
+    let states: Vec<String> = sqlx::query_scalar("SELECT state FROM v1.gateway_events ORDER BY received_at, id")
+        .fetch_all(intake.pool())
+        .await
+        .unwrap();
+    assert_eq!(states, ["sent", "delivered"]);
+}
+
+#[tokio::test]
 async fn a_picture_needs_no_words() {
     let intake = Intake::start(&endpoints()).await;
     let mms = r#"{"channel":"mms","message_uuid":"@ID@","to":"@TO@","from":"@FROM@","timestamp":"2026-06-12T14:32:00Z","message_type":"image","image":{"url":"https://media.vonage.example/1.jpg","name":"1.jpg"}}"#;

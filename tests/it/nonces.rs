@@ -5,7 +5,7 @@ use smshook::message::{InboundMessage, Item};
 use smshook::phone::{NumberFormat, normalise};
 use smshook::store::{AcceptError, AcceptedStatus, Delivery};
 
-use crate::helpers::{Direct, count, nonce};
+use crate::helpers::{App, Direct, count, eventually, nonce};
 use crate::testkit::TestDatabase;
 
 fn text(words: &str) -> Vec<Item> {
@@ -24,7 +24,7 @@ fn tomorrow() -> DateTime<Utc> {
 impl Direct {
     fn with_nonce(&self, words: &str, value: u8, payload: u8) -> Delivery {
         Delivery {
-            nonce: nonce(value, payload, tomorrow()),
+            nonce: Some(nonce(value, payload, tomorrow())),
             ..self.delivery(text(words), words)
         }
     }
@@ -124,12 +124,29 @@ async fn a_nonce_of_another_endpoint_is_another_nonce() {
 }
 
 #[tokio::test]
+async fn a_running_service_forgets_what_is_not_kept_any_longer() {
+    let app = App::start("[worker]\npoll = \"10ms\"").await;
+    let direct = Direct::over(&app.database, "");
+    for (value, keep_until) in [(1, Utc::now()), (2, tomorrow())] {
+        let delivery = Delivery {
+            nonce: Some(nonce(value, 1, keep_until)),
+            ..direct.delivery(text(&format!("{value}")), "")
+        };
+        direct.accept(delivery).await;
+    }
+    eventually("the nonce whose time is over is gone", async || {
+        app.count("SELECT count(*) FROM smshook.nonces").await == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nonces_are_forgotten_when_their_time_is_over_and_the_oldest_when_there_are_too_many() {
     let database = TestDatabase::new().await;
     let direct = Direct::over(&database, "");
     for (value, days) in (1..=6).zip([-2, -1, 3, 4, 5, 6]) {
         let delivery = Delivery {
-            nonce: nonce(value, 1, Utc::now() + TimeDelta::days(days)),
+            nonce: Some(nonce(value, 1, Utc::now() + TimeDelta::days(days))),
             ..direct.delivery(text(&format!("{value}")), "")
         };
         direct.accept(delivery).await;

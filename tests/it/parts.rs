@@ -68,7 +68,7 @@ impl App {
 
 #[tokio::test]
 async fn parts_in_any_order_become_one_message_that_the_rules_see_whole() {
-    let app = App::start(&parted("5m", NOTE)).await;
+    let app = App::start(&parted("1m", NOTE)).await;
     let parts = [
         part("one ", "7", 3, 1),
         part("two ", "7", 3, 2),
@@ -107,7 +107,7 @@ async fn parts_in_any_order_become_one_message_that_the_rules_see_whole() {
 
 #[tokio::test]
 async fn a_part_that_comes_again_is_a_duplicate_before_and_after_its_text_is_put_together() {
-    let app = App::start(&parted("5m", NOTE)).await;
+    let app = App::start(&parted("1m", NOTE)).await;
     // equal texts: the index tells them apart
     let at = sms(PERSON, "x");
     let twin = |index| {
@@ -130,7 +130,7 @@ async fn a_part_that_comes_again_is_a_duplicate_before_and_after_its_text_is_put
 
 #[tokio::test]
 async fn a_reference_used_again_for_another_text_ends_the_wait_of_the_first() {
-    let app = App::start(&parted("5m", "")).await;
+    let app = App::start(&parted("1m", "")).await;
     app.part(&part("first, ", "7", 2, 1)).await;
     app.part(&part("second, ", "7", 2, 1)).await;
     assembled(app.pool(), 1).await;
@@ -142,7 +142,7 @@ async fn a_reference_used_again_for_another_text_ends_the_wait_of_the_first() {
 
 #[tokio::test]
 async fn parts_of_other_senders_references_and_lengths_are_other_texts() {
-    let app = App::start(&parted("5m", "")).await;
+    let app = App::start(&parted("1m", "")).await;
     app.part(&part("a", "7", 2, 1)).await;
     app.part(&part("b", "8", 2, 2)).await;
     app.part(&part("c", "7", 3, 2)).await;
@@ -174,7 +174,7 @@ fn answering(gateway: &Fake, more: &str) -> String {
         "reply = {{ token = \"sk_live_of the tests\", base_url = \"{}\", allow_private = [\"127.0.0.0/8\"], allow_http = true }}\n{more}",
         gateway.url("/v1")
     );
-    parted("5m", &reply)
+    parted("1m", &reply)
 }
 
 const OPTED_OUT: &str = "SELECT count(*) FROM v1.opt_outs WHERE in_force";
@@ -214,6 +214,25 @@ async fn stop_in_any_part_opts_out_at_once_and_is_confirmed_once_when_the_text_i
     assert_eq!(app.count("SELECT count(*) FROM v1.opt_outs").await, 1);
 }
 
+/// Five minutes count from the opt-out (47 CFR 64.1200(a)(12)), not from the text that was put together later.
+#[tokio::test]
+async fn an_opt_out_that_came_in_a_part_long_ago_is_not_confirmed_any_more() {
+    let gateway = Fake::start().await;
+    let app = App::start(&answering(&gateway, "")).await;
+    app.part(&part("STOP", "7", 2, 1)).await;
+    sqlx::query("UPDATE smshook.opt_outs SET recorded_at = recorded_at - interval '5 minutes'")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    app.part(&part("!", "7", 2, 2)).await;
+    assembled(app.pool(), 1).await;
+    app.all_jobs_ended().await;
+    let late = Some("it is too late to send this".to_owned());
+    let confirmation = "opt_out_confirmation".to_owned();
+    assert_eq!(app.jobs().await, [(confirmation, "cancelled".to_owned(), late)]);
+    assert_eq!((app.count(OPTED_OUT).await, gateway.asked().len()), (1, 0));
+}
+
 #[tokio::test]
 async fn whoever_starts_again_before_the_text_is_put_together_stays_opted_in() {
     let gateway = Fake::start().await;
@@ -245,7 +264,7 @@ async fn an_opt_out_that_only_the_whole_text_has_takes_effect_with_it() {
 async fn nothing_is_lost_when_the_process_is_killed_between_parts_or_before_they_are_put_together() {
     let database = TestDatabase::new().await;
     let directory = tempfile::tempdir().unwrap();
-    let file = write_configuration(directory.path(), Some(&database.url()), &parted("5m", NOTE));
+    let file = write_configuration(directory.path(), Some(&database.url()), &parted("1m", NOTE));
     let post = async |process: &Process, body: &Value| {
         deliver(process.address, "/hooks/sms", body.to_string().as_bytes())
             .await
@@ -291,17 +310,17 @@ async fn a_set_of_an_endpoint_that_is_not_configured_waits_until_it_is() {
     let database = TestDatabase::new().await;
     let directory = tempfile::tempdir().unwrap();
     {
-        let app = Direct::over(&database, &parted("5m", ""));
+        let app = Direct::over(&database, &parted("1m", ""));
         app.accept(app.delivery(vec![direct_part("one", 1)], "1")).await;
         let_the_wait_pass(&database.pool).await;
     }
-    let elsewhere = parted("5m", "").replace("name = \"main\"", "name = \"renamed\"");
+    let elsewhere = parted("1m", "").replace("name = \"main\"", "name = \"renamed\"");
     let file = write_configuration(directory.path(), Some(&database.url()), &elsewhere);
     let mut process = Process::start(&file).await;
     process.logged("wait for an endpoint that is not configured").await;
     assert_eq!(messages(&database.pool).await, []);
     process.kill().await;
-    let file = write_configuration(directory.path(), Some(&database.url()), &parted("5m", ""));
+    let file = write_configuration(directory.path(), Some(&database.url()), &parted("1m", ""));
     let _process = Process::start(&file).await;
     assembled(&database.pool, 1).await;
     assert_eq!(messages(&database.pool).await, [("one".to_owned(), Some(1))]);
@@ -326,7 +345,7 @@ fn numbered_part(text: &str, index: u8, reference: &str) -> Item {
 #[tokio::test]
 async fn an_unverified_part_never_joins_verified_ones() {
     let database = TestDatabase::new().await;
-    let direct = Direct::over(&database, &parted("5m", ""));
+    let direct = Direct::over(&database, &parted("1m", ""));
     direct
         .accept(direct.delivery(vec![direct_part("genuine ", 1)], "1"))
         .await;
@@ -364,8 +383,8 @@ async fn several_processes_take_parts_of_the_same_texts_and_put_each_together_on
     const TEXTS: u8 = 40;
     let database = TestDatabase::new().await;
     let processes = [
-        Direct::over(&database, &parted("5m", NOTE)),
-        Direct::over(&database, &parted("5m", NOTE)),
+        Direct::over(&database, &parted("1m", NOTE)),
+        Direct::over(&database, &parted("1m", NOTE)),
     ];
     let assembling = processes.each_ref().map(Direct::assemble);
     for text in 0..TEXTS {

@@ -300,3 +300,54 @@ async fn an_account_that_may_not_create_roles_migrates_all_the_same() {
     let may = "SELECT count(*) FROM pg_class WHERE relnamespace = 'v1'::regnamespace AND has_table_privilege('smshook_read', oid, 'SELECT')";
     assert_eq!(count(store.pool(), may).await, 11);
 }
+
+#[tokio::test]
+async fn an_older_database_is_brought_up_to_date_without_rewriting_its_tables() {
+    const TABLES: [&str; 4] = ["messages", "jobs", "sends", "gateway_events"];
+    let beside = TestDatabase::new().await;
+    let name = format!("{}_older", beside.name);
+    let options = empty_database(&beside, &name, None).await;
+    let pool = PgPool::connect_with(options.clone()).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let migrations = smshook::store::MIGRATIONS
+        .iter()
+        .filter(|migration| migration.version < 20_261_121_000_004);
+    sqlx::migrate::Migrator::with_migrations(migrations.cloned().collect())
+        .run(&mut *connection)
+        .await
+        .unwrap();
+    for statement in [
+        "INSERT INTO smshook.messages (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable,
+             recipient, recipient_raw, text, raw)
+         VALUES (gen_random_uuid(), 'main', sha256('1'), gen_random_uuid(), '+15551230001', '', true, '', '', 'old', 'old')",
+        "INSERT INTO smshook.quarantine (id, endpoint, reason, raw_sha256, raw)
+         VALUES (gen_random_uuid(), 'main', 'unread', sha256('1'), 'old')",
+        "INSERT INTO smshook.gateway_events (id, endpoint, kind, raw_sha256, raw)
+         VALUES (gen_random_uuid(), 'main', 'sent', sha256('1'), 'old')",
+    ] {
+        execute(&mut connection, statement.to_owned()).await.unwrap();
+    }
+    let files = async || {
+        sqlx::query_scalar::<_, i64>(
+            "SELECT relfilenode::int8 FROM pg_class
+             WHERE relnamespace = 'smshook'::regnamespace AND relname = ANY ($1) ORDER BY relname",
+        )
+        .bind(TABLES)
+        .fetch_all(&pool)
+        .await
+        .unwrap()
+    };
+    let before = files().await;
+    let store = Store::from_pool(pool.clone());
+    assert!(store.ready().await.is_err(), "a message of now does not fit into it");
+    store.migrate().await.unwrap();
+    store.ready().await.unwrap();
+    assert_eq!((before.len(), files().await), (TABLES.len(), before));
+    let as_before = "SELECT count(*) FROM v1.messages m, v1.quarantine q, v1.gateway_events e
+        WHERE m.verified AND NOT m.encrypted AND m.media IS NULL AND m.missing_parts IS NULL AND m.text = 'old'
+          AND q.verified AND e.verified AND e.state IS NULL";
+    assert_eq!(count(&pool, as_before).await, 1);
+    drop(connection);
+    pool.close().await;
+    drop_database(&beside, &name).await;
+}

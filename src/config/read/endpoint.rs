@@ -79,8 +79,8 @@ impl Reader<'_> {
         let reassembly_wait = self.duration_within(
             &place.key("reassembly_wait"),
             typed.reassembly_wait.as_ref(),
-            &(Duration::from_secs(1)..=Duration::from_mins(5)),
-            "\"1s\" to \"5m\"",
+            &(Duration::from_secs(1)..=Duration::from_mins(1)),
+            "\"1s\" to \"1m\"",
         );
         let keep_refused = self.keep_refused(place, typed.keep_refused.as_ref());
         let suppression_group = typed

@@ -583,3 +583,48 @@ fn message_or_none(body: &str) -> Option<InboundMessage> {
         _ => None,
     }
 }
+
+#[test]
+fn a_message_without_an_id_has_that_of_its_delivery_where_the_gateway_signs_one() {
+    let gateway = Gateway::from_toml(builtin("standard-webhooks").unwrap()).unwrap();
+    let secret = SecretSpec {
+        label: "secret".to_owned(),
+        secret: SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        algorithm: None,
+    };
+    let keys = Keys::new(&gateway.signature, &[secret]).unwrap();
+    let read = |id: &'static str, body: &str| {
+        let mut outgoing = signature::Outgoing {
+            method: http::Method::POST,
+            url: String::new(),
+            query: String::new(),
+            headers: HeaderMap::from_iter([(
+                http::HeaderName::from_static("webhook-id"),
+                HeaderValue::from_static(id),
+            )]),
+            body: body.as_bytes().to_vec(),
+            at: 1_781_274_720_000,
+        };
+        signature::sign(&gateway.signature, &keys.signer().unwrap(), &mut outgoing);
+        let received = Received {
+            method: &outgoing.method,
+            url: "",
+            query: None,
+            headers: &outgoing.headers,
+            body: &outgoing.body.clone().into(),
+            at: outgoing.at,
+        };
+        let verified = signature::verify(&gateway.signature, &keys, &received).unwrap();
+        match gateway.parse(&verified, &Reading::with(gateway.numbers)).pop() {
+            Some(Item::Message(message)) => (message.message_id.clone(), message.dedupe_key()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let body = r#"{"type":"message.received","data":{"from":"+14155550123","text":"yes"}}"#;
+    let (id, once) = read("msg_1", body);
+    assert_eq!(id.as_deref(), Some("msg_1"));
+    assert_eq!(read("msg_1", body).1, once, "a retry");
+    assert_ne!(read("msg_2", body).1, once, "the same words said again");
+    let own = r#"{"type":"message.received","data":{"id":"7","from":"+14155550123","text":"yes"}}"#;
+    assert_eq!(read("msg_3", own).0.as_deref(), Some("7"));
+}

@@ -40,8 +40,9 @@ pub(super) fn findings(signed: &Signed, case: &Case<'_>, refusal: Refusal) -> Ve
     findings.extend(about_the_parts(signed, received, refusal));
     findings.extend(about_the_body(signed, received));
     if candidates.is_empty() {
-        if findings.is_empty() {
-            findings.push(Finding::Refused(refusal));
+        // Without a signature there is nothing to explain.
+        if refusal != Refusal::Missing {
+            findings.push(Finding::Unexplained);
         }
         return findings;
     }

@@ -127,10 +127,10 @@ async fn writer_waits(pool: &PgPool) {
 }
 
 /// A nonce for this payload, remembered until then.
-pub(crate) fn nonce(value: u8, payload: u8, keep_until: chrono::DateTime<chrono::Utc>) -> Option<Nonce> {
-    Some(Nonce {
+pub(crate) fn nonce(value: u8, payload: u8, keep_until: chrono::DateTime<chrono::Utc>) -> Nonce {
+    Nonce {
         digest: [value; 32],
         payload: [payload; 32],
         keep_until,
-    })
+    }
 }

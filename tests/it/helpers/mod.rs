@@ -3,6 +3,7 @@
 
 mod direct;
 mod fake;
+mod service;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -25,6 +26,7 @@ use tokio::net::TcpStream;
 
 pub(crate) use direct::{Direct, nonce};
 pub(crate) use fake::{Answer, Asked, Fake};
+pub(crate) use service::Service;
 
 use crate::testkit::TestDatabase;
 
