@@ -337,6 +337,30 @@ async fn the_service_takes_what_every_built_in_gateway_sends_once_and_refuses_wh
 }
 
 #[tokio::test]
+async fn a_gateway_of_ones_own_can_be_played_before_an_endpoint_has_it() {
+    let own = "[gateway.mine]\nlike = \"generic\"\nsignature = { headers = [\"X-Mine\"], prefix = \"\" }\n";
+    let typed = [
+        "--gateway",
+        "mine",
+        "--text",
+        "hi",
+        "--url",
+        "https://example.com/in",
+        "--secret-env",
+        "TESTS_SECRET",
+    ];
+    let said = Gateway::with(own)
+        .send(&[&typed[..], &["--dry-run"]].concat())
+        .await
+        .fine();
+    assert!(said.out.contains("\nx-mine: "), "{said:?}");
+    let other = Gateway::with(own)
+        .send(&["--gateway", "yours", "--text", "hi", "--url", "https://example.com/in"])
+        .await;
+    assert_eq!(other.code, Some(2), "{other:?}");
+}
+
+#[tokio::test]
 async fn a_user_rehearses_a_gateway_with_key_pairs_with_a_pair_of_his_own() {
     let made = Gateway::with("").send(&["--new-signing-key"]).await.fine();
     let key = |line: usize| made.lines()[line].split_whitespace().last().unwrap().to_owned();

@@ -26,6 +26,7 @@ use url::Url;
 
 use super::endpoint;
 use super::failure::Failure;
+use crate::config;
 use crate::signature::Algorithm;
 use burst::{MOST_PER_SECOND, MOST_TEXTS};
 use target::Target;
@@ -186,8 +187,8 @@ pub(super) async fn run(config: Option<&Path>, arguments: &Arguments) -> Result<
             "give `--text` once: each text of the burst gets a number",
         ));
     }
-    let config = endpoint::load(config)?.config;
-    let target = Target::choose(&config, arguments)?;
+    let (source, config) = (config::locate(config), endpoint::load(config)?.config);
+    let target = Target::choose(&source, &config, arguments)?;
     if let (Some(texts), Some(rate)) = (arguments.burst, arguments.rate) {
         return burst::run(&target, arguments, texts, rate).await;
     }

@@ -10,12 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use secrecy::SecretString;
+use toml::{Table, Value as Toml};
 use url::Url;
 
 use super::{Arguments, Way};
 use crate::cli::endpoint;
 use crate::cli::failure::Failure;
-use crate::config::{Config, Endpoint, Mode};
+use crate::config::{self, Config, Endpoint, Mode, Source};
 use crate::gateway::{self, Format, Gateway};
 use crate::signature::Signer;
 
@@ -36,9 +37,9 @@ pub(in crate::cli) struct Target {
 
 impl Target {
     /// What was asked for, as far as that is possible.
-    pub(super) fn choose(config: &Config, arguments: &Arguments) -> Result<Self, Failure> {
+    pub(super) fn choose(source: &Source, config: &Config, arguments: &Arguments) -> Result<Self, Failure> {
         let endpoint = endpoint_meant(config, arguments)?;
-        let gateway = gateway_meant(config, endpoint, arguments.gateway.as_deref())?;
+        let gateway = gateway_meant(source, config, endpoint, arguments.gateway.as_deref())?;
         let gateway = arguments
             .way
             .map_or(Ok(Arc::clone(&gateway)), |way| written(&gateway, way))?;
@@ -92,7 +93,12 @@ fn endpoint_meant<'a>(config: &'a Config, arguments: &Arguments) -> Result<Optio
     }
 }
 
-fn gateway_meant(config: &Config, endpoint: Option<&Endpoint>, name: Option<&str>) -> Result<Arc<Gateway>, Failure> {
+fn gateway_meant(
+    source: &Source,
+    config: &Config,
+    endpoint: Option<&Endpoint>,
+    name: Option<&str>,
+) -> Result<Arc<Gateway>, Failure> {
     let of_endpoint = |endpoint: &Endpoint| Arc::clone(&endpoint.gateway);
     let Some(name) = name else {
         return endpoint.map(of_endpoint).ok_or_else(|| nowhere(config));
@@ -100,6 +106,9 @@ fn gateway_meant(config: &Config, endpoint: Option<&Endpoint>, name: Option<&str
     let chosen = endpoint.into_iter().chain(&config.endpoints);
     if let Some(endpoint) = chosen.into_iter().find(|endpoint| endpoint.gateway.name == name) {
         return Ok(of_endpoint(endpoint));
+    }
+    if let Some(gateway) = unused_gateway(source, name)? {
+        return Ok(gateway);
     }
     let Some(text) = gateway::builtin(name) else {
         let mut known: Vec<&str> = gateway::builtin_names().collect();
@@ -109,13 +118,42 @@ fn gateway_meant(config: &Config, endpoint: Option<&Endpoint>, name: Option<&str
         return Err(Failure::usage(
             format!("there is no gateway `{name}`"),
             format!(
-                "there are `{}`; one of your own is known once an endpoint uses it",
+                "there are `{}`; describe another one in [gateway.{name}]",
                 known.join("`, `")
             ),
         ));
     };
     let gateway = Gateway::from_toml(text).with_context(|| format!("reading the gateway file `{name}`"))?;
     Ok(Arc::new(gateway))
+}
+
+/// A gateway of the user's own that no endpoint has: as it would be if one had it.
+fn unused_gateway(source: &Source, name: &str) -> Result<Option<Arc<Gateway>>, Failure> {
+    let trial = format!("trial-{:016x}", rand::random::<u64>());
+    let edit = |document: &mut Table| {
+        if document
+            .get("gateway")
+            .and_then(|gateways| gateways.get(name))
+            .is_none()
+        {
+            return;
+        }
+        let entry = document.entry("endpoint").or_insert_with(|| Toml::Array(Vec::new()));
+        let mut endpoint = Table::new();
+        endpoint.insert("name".to_owned(), trial.as_str().into());
+        endpoint.insert("path".to_owned(), format!("/{trial}").into());
+        endpoint.insert("gateway".to_owned(), name.into());
+        endpoint.insert("public_url".to_owned(), format!("https://example.com/{trial}").into());
+        endpoint.insert("allow_unsigned".to_owned(), true.into());
+        if let Toml::Array(endpoints) = entry {
+            endpoints.push(Toml::Table(endpoint));
+        }
+    };
+    let read = config::load_edited(source, &endpoint::environment, &edit).map_err(Failure::Configuration)?;
+    let mut endpoints = read.config.endpoints.into_iter();
+    Ok(endpoints
+        .find(|endpoint| endpoint.name == trial)
+        .map(|endpoint| endpoint.gateway))
 }
 
 /// The gateway that writes so, if it can.

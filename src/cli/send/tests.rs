@@ -10,7 +10,7 @@ use super::key::NewKey;
 use super::target::Target;
 use super::{Arguments, Way, plan};
 use crate::cli::endpoint::tests::{TWO_ENDPOINTS, configured};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::gateway::Gateway;
 use crate::message::Item;
 use crate::signature::{self, Keys, Received, Refusal, SecretSpec, Signer, VerifiedBody};
@@ -28,14 +28,14 @@ fn arguments(typed: &[&str]) -> Arguments {
 }
 
 fn target(config: &Config, typed: &[&str]) -> Target {
-    Target::choose(config, &arguments(typed)).unwrap_or_else(|error| panic!("{error}"))
+    Target::choose(&Source::Default, config, &arguments(typed)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The delivery of a typed line as the endpoint would read it.
 fn read_back(config: &Config, name: &str, typed: &[&str]) -> Vec<Item> {
     let endpoint = config.endpoints.iter().find(|endpoint| endpoint.name == name).unwrap();
     let arguments = arguments(typed);
-    let target = Target::choose(config, &arguments).unwrap();
+    let target = Target::choose(&Source::Default, config, &arguments).unwrap();
     let deliveries = plan::deliveries(&target, &arguments, chrono::Utc::now()).unwrap();
     let read = |sent: &super::delivery::Delivery| {
         let sent = &sent.outgoing;
