@@ -15,6 +15,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,8 @@ pub struct Heard {
     pub key: Option<String>,
     /// Its body.
     pub body: Bytes,
+    /// When it was answered.
+    pub at: DateTime<Utc>,
     /// The status that it was answered with.
     pub status: StatusCode,
     /// The ID that the reply was given.
@@ -122,6 +125,7 @@ async fn hear(State(stand_in): State<Arc<StandIn>>, request: Request) -> Respons
         query: asked.uri.query().map(str::to_owned),
         key: key.map(str::to_owned),
         body,
+        at: Utc::now(),
         status: response.status(),
         reply_id,
     };

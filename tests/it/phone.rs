@@ -214,6 +214,8 @@ async fn nothing_leaves_the_machine_and_what_would_leave_is_shown() {
     for action in ["crm", "mail", "ticket", "thanks"] {
         assert!(ended.contains(&(action, "done")), "{events:?}");
     }
+    // to come after another action is no mishap
+    assert!(of(&events, "tried").is_empty(), "{events:?}");
     let would = |name: &str| {
         let mut actions = of(&events, "action").into_iter();
         actions.find(|action| action["action"] == name).unwrap()["would"].clone()

@@ -71,6 +71,12 @@ pub(super) struct Line<'a> {
     would: BTreeMap<String, Value>,
 }
 
+/// Something to show.
+enum Happened {
+    Heard(Heard),
+    Changed(Change),
+}
+
 /// What a typed line means.
 enum Typed<'a> {
     Text(&'a str),
@@ -323,33 +329,38 @@ impl<'a> Line<'a> {
     async fn look(&mut self) -> Result<bool, Failure> {
         // Before what the stand-in heard: then that is complete for every job that is over.
         let changes = self.watch.look().await.map_err(database::failed)?;
-        let mut happened = !changes.is_empty();
-        while let Ok(heard) = self.hears.try_recv() {
-            happened = true;
-            self.hear(heard)?;
-        }
-        for change in changes {
-            self.show(change).await?;
+        let heard: Vec<Heard> = std::iter::from_fn(|| self.hears.try_recv().ok()).collect();
+        self.heard.extend_from_slice(&heard);
+        let now = Utc::now();
+        // A rehearsed action says itself what it would have sent.
+        let replies = heard.into_iter().filter(|heard| heard.route.as_deref() != Some(""));
+        let mut news: Vec<_> = replies.map(|heard| (heard.at, Happened::Heard(heard))).collect();
+        news.extend(
+            changes
+                .into_iter()
+                .map(|change| (change.at(now), Happened::Changed(change))),
+        );
+        news.sort_by_key(|(at, _)| *at);
+        let happened = !news.is_empty();
+        for (_, news) in news {
+            match news {
+                Happened::Heard(heard) => self.hear(&heard)?,
+                Happened::Changed(change) => self.show(change).await?,
+            }
         }
         Ok(happened)
     }
 
-    fn hear(&mut self, heard: Heard) -> Result<(), Failure> {
-        // A rehearsed action says itself what it would have sent.
-        if heard.route.as_deref() == Some("") {
-            return Ok(());
-        }
+    fn hear(&self, heard: &Heard) -> Result<(), Failure> {
         let shape = heard.route.as_deref().and_then(|name| self.setting.shape_of(name));
         self.screen.show(&Event::Reply {
-            to: shape.and_then(|shape| shape.to(&heard)),
-            text: shape.and_then(|shape| shape.text(&heard)),
+            to: shape.and_then(|shape| shape.to(heard)),
+            text: shape.and_then(|shape| shape.text(heard)),
             method: heard.method.to_string(),
-            path: asked_for(&heard).to_owned(),
+            path: asked_for(heard).to_owned(),
             status: heard.status.as_u16(),
             known: heard.route.is_some(),
-        })?;
-        self.heard.push(heard);
-        Ok(())
+        })
     }
 
     async fn show(&mut self, change: Change) -> Result<(), Failure> {

@@ -155,6 +155,7 @@ mod tests {
             query: query.map(str::to_owned),
             key: None,
             body: Bytes::from(body.to_owned()),
+            at: Utc::now(),
             status: StatusCode::OK,
             reply_id: String::new(),
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use crate::job::waited_for;
 use crate::store::{AttemptRow, JobFilter, JobRow, ReplyRow, Store, StoreError};
 
 /// Jobs that are looked at: more than one text ever makes.
@@ -44,6 +45,17 @@ pub(super) enum Change {
     Reported(JobRow, ReplyRow),
 }
 
+impl Change {
+    /// When it happened, as far as that is on record.
+    pub(super) fn at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::Tried(_, attempt) => attempt.finished_at,
+            Self::Ended(job) | Self::Taken(job, _) => job.finished_at.unwrap_or(now),
+            Self::Waits(_) | Self::Reported(..) => now,
+        }
+    }
+}
+
 impl Watch {
     /// Watches what comes from now on.
     pub(super) async fn begin(store: Store) -> Result<Self, StoreError> {
@@ -80,19 +92,16 @@ impl Watch {
             (row.state.as_str(), row.attempt, row.run_at) != (job.state.as_str(), job.attempt, job.run_at)
         });
         if is_news {
-            if job.state != "done" {
+            if job.state != "done" || job.attempt > 1 {
                 let attempts = self.store.attempts(job.id).await?;
-                let failed = attempts
-                    .iter()
-                    .skip(seen.attempts)
-                    .filter(|attempt| attempt.error.is_some());
                 // What ended the job is said with its end.
-                let failed: Vec<_> = failed.take_while(|_| !is_over(&job)).collect();
-                changes.extend(
-                    failed
-                        .into_iter()
-                        .map(|attempt| Change::Tried(job.clone(), attempt.clone())),
-                );
+                let last = attempts.len() - usize::from(is_over(&job) && job.state != "done" && !attempts.is_empty());
+                // An action that comes after another one only waits for its turn.
+                let waited =
+                    |attempt: &&AttemptRow| attempt.error.as_deref().is_none_or(|why| waited_for(why).is_some());
+                let news = attempts.iter().take(last).skip(seen.attempts);
+                let failed = news.filter(|attempt| !waited(attempt));
+                changes.extend(failed.map(|attempt| Change::Tried(job.clone(), attempt.clone())));
                 seen.attempts = attempts.len();
             }
             if is_over(&job) {
