@@ -48,7 +48,10 @@ impl Target {
             (None, Some(endpoint)) => listener_url(config, endpoint)?,
             (None, None) => return Err(nowhere(config)),
         };
-        let (url, query) = split(&called);
+        let (url, own_query) = split(&called);
+        let public_query = arguments.public_url.as_ref().map(|public| split(public).1);
+        // Whatever is called has to get the query that was signed.
+        let query = Some(own_query).filter(|query| !query.is_empty()).or(public_query);
         let known = endpoint
             .map(|endpoint| endpoint.url.as_str())
             .filter(|url| !url.is_empty());
@@ -65,7 +68,7 @@ impl Target {
             },
             public_url,
             url,
-            query,
+            query: query.unwrap_or_default(),
             observes: arguments.url.is_none() && endpoint.is_some_and(|endpoint| endpoint.mode != Mode::Enforce),
             gateway,
         })

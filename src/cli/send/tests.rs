@@ -110,6 +110,17 @@ fn a_url_with_a_query_is_called_with_it_and_signed_as_the_gateway_knows_it() {
     );
     assert_eq!(behind.url, "https://sms.example.com/in");
     assert_eq!(behind.public_url, "https://public.example.com/in");
+    let typed = [
+        "--endpoint",
+        "main",
+        "--text",
+        "x",
+        "--public-url",
+        "https://public.example.com/in?a=%20b",
+    ];
+    let queried = target(&config, &typed);
+    assert_eq!(queried.public_url, "https://public.example.com/in");
+    assert_eq!(queried.query, "a=%20b");
 }
 
 /// Every built-in gateway, with what it signs with and what we verify that with.
