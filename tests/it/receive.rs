@@ -464,10 +464,12 @@ async fn each_request_is_one_line_of_log_that_tells_nobodys_secrets() {
     let rules =
         "[action.note]\nlog = { message = \"{{ text }}\" }\n[[rule]]\nname = \"all\"\nany = true\nactions = [\"note\"]";
     let config = helpers::write_configuration(directory.path(), Some(&database.url()), rules);
-    let service = helpers::Process::start(&config).await;
+    let mut service = helpers::Process::start(&config).await;
     let stored = service.text("15550001234", "is the blue one left?").await;
     let forged = "POST /hooks/sms HTTP/1.1\r\nhost: t\r\nx-mac-signature: sha256=00\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
     helpers::raw(service.address, forged.as_bytes()).await;
+    // Its line comes after the answer, once the cause is known.
+    service.logged(r#""outcome":"refused""#).await;
     helpers::raw(
         service.address,
         b"POST /hooks/15550001234 HTTP/1.1\r\nhost: t\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
