@@ -109,6 +109,12 @@ pub struct JobMessage {
     pub device_id: Option<String>,
     /// The gateway account's display name.
     pub tenant_name: Option<String>,
+    /// Pictures and other files, as the templates see them: a list of `{"url": …, "content_type": …}`; null for none.
+    pub media: Value,
+    /// How many parts of a longer text never came.
+    pub missing_parts: i16,
+    /// False for what an observing endpoint took without a right signature.
+    pub verified: bool,
     /// How many copies came after the first.
     pub duplicates: i32,
     /// The gateway's own rules that matched it, over all copies.

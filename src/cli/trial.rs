@@ -62,6 +62,9 @@ fn stored(endpoint: &Endpoint, message: &InboundMessage, id: Uuid, now: DateTime
         reference: None,
         device_id: None,
         tenant_name: None,
+        media: Value::Null,
+        missing_parts: 0,
+        verified: true,
         duplicates: 0,
         gateway_rules: Vec::new(),
     }

@@ -93,6 +93,14 @@ pub struct MessageRow {
     pub rule: Option<String>,
     /// What it asked for.
     pub consent_event: Option<String>,
+    /// Whether its delivery was signed as it should be.
+    pub verified: bool,
+    /// Whether it is ciphertext.
+    pub encrypted: bool,
+    /// Files that came with it: a list of `{"url": …, "content_type": …}`.
+    pub media: Option<serde_json::Value>,
+    /// Parts that never came, of a text that was put together.
+    pub missing_parts: Option<i16>,
     /// Copies after the first.
     pub duplicates: i32,
     /// The gateway's own rules.
@@ -226,7 +234,7 @@ impl Store {
             MessageRow,
             r#"
             SELECT id, endpoint, message_id, conversation_id, sender, recipient, text, sent_at, received_at, rule,
-                   consent_event, duplicates, gateway_rules
+                   consent_event, verified, encrypted, media, missing_parts, duplicates, gateway_rules
             FROM smshook.messages WHERE id = $1
             "#,
             id

@@ -272,6 +272,9 @@ struct ClaimedRow {
     reference: Option<String>,
     device_id: Option<String>,
     tenant_name: Option<String>,
+    media: Option<Value>,
+    missing_parts: Option<i16>,
+    verified: bool,
     duplicates: i32,
     gateway_rules: Vec<String>,
 }
@@ -300,6 +303,9 @@ impl TryFrom<ClaimedRow> for Claimed {
             reference: row.reference,
             device_id: row.device_id,
             tenant_name: row.tenant_name,
+            media: row.media.unwrap_or_default(),
+            missing_parts: row.missing_parts.unwrap_or_default(),
+            verified: row.verified,
             duplicates: row.duplicates,
             gateway_rules: row.gateway_rules,
         };
@@ -443,7 +449,8 @@ impl Store {
                 j.claimed_at AS "claimed_at!", j.created_at, due.state = 'running' AS "lost!",
                 m.id AS message_row, m.endpoint, m.message_id AS gateway_message_id, m.conversation_id, m.sender,
                 m.sender_raw, m.sender_answerable, m.recipient, m.recipient_raw, m.text, m.sent_at, m.received_at,
-                m.reference, m.device_id, m.tenant_name, m.duplicates, m.gateway_rules
+                m.reference, m.device_id, m.tenant_name, m.media, m.missing_parts, m.verified,
+                m.duplicates, m.gateway_rules
             "#,
             &actions,
             &slots,

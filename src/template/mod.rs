@@ -460,6 +460,8 @@ fn sampled(maybe: impl Fn(&str) -> serde_json::Value) -> Context {
         "message": {
             "id": "018d5f5e-0000-7000-8000-000000000000", "message_id": maybe("msg_1"), "sent_at": maybe(at),
             "received_at": at, "conversation_id": "018d5f5e-0000-8000-8000-000000000000", "duplicates": 0,
+            "media": [{ "url": "https://media.example.com/1", "content_type": maybe("image/jpeg") }],
+            "missing_parts": 0, "verified": true,
         },
         "rule": maybe("hours"), "action": "ticket", "job": { "id": 1, "attempt": 1 },
     }));

@@ -993,3 +993,38 @@ async fn actions_of_a_real_configuration_are_previewed_and_run() {
     let debug = format!("{actions:?}");
     assert!(debug.contains("call") && !debug.contains("sk_live"), "{debug}");
 }
+
+/// Nothing here fetches a picture; an action of the operator's may be told where it is.
+#[tokio::test]
+async fn the_addresses_of_pictures_go_where_an_action_puts_them() {
+    let crm = Fake::start().await;
+    let body =
+        "json = { pictures = \"{% for file in message.media %}{{ file.url }} ({{ file.content_type }}){% endfor %}\" }";
+    let toml = format!(
+        "[gateway.pictured]\nlike = \"mobile-api-connect\"\nmessage = {{ media = {{ list = \"/media\", url = \"/url\", content_type = \"/type\" }} }}\n\
+         [[endpoint]]\nname = \"main\"\npath = \"/hooks/sms\"\ngateway = \"pictured\"\nsecrets = [\"{}\"]\n{}",
+        helpers::SECRET,
+        calling(&crm.url("/pictures"), body, "")
+    );
+    let app = App::start(&toml).await;
+    let mut sent = sms(PERSON, "look");
+    sent["media"] = json!([{ "url": "https://media.example.com/1", "type": "image/png" }]);
+    let stored = app.deliver(&sent.to_string()).await.json();
+    app.deliver(&sms(PERSON, "no picture").to_string()).await;
+    app.all_jobs_ended().await;
+    let asked: Vec<Value> = crm
+        .asked()
+        .iter()
+        .map(|asked| asked.json()["pictures"].clone())
+        .collect();
+    assert_eq!(asked, [json!("https://media.example.com/1 (image/png)"), json!("")]);
+    let media: Value = sqlx::query_scalar("SELECT media FROM v1.messages WHERE id = $1")
+        .bind(stored["id"].as_str().unwrap().parse::<uuid::Uuid>().unwrap())
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+    assert_eq!(
+        media,
+        json!([{ "url": "https://media.example.com/1", "content_type": "image/png" }])
+    );
+}

@@ -89,6 +89,19 @@ async fn show_quarantined(database: &Database, id: Uuid, json: bool) -> Result<(
     }
 }
 
+fn missing_parts(message: &MessageRow) -> String {
+    let missing = message.missing_parts.filter(|parts| *parts > 0);
+    missing.map(|parts| parts.to_string()).unwrap_or_default()
+}
+
+fn media(message: &MessageRow) -> String {
+    let files = message.media.iter().filter_map(serde_json::Value::as_array).flatten();
+    let urls = files.filter_map(|file| file.get("url")?.as_str());
+    urls.map(|url| output::one_line(url, 200))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 fn describe(message: &MessageRow, jobs: &[JobRow], events: &[EventRow]) -> String {
     let facts = output::facts(&[
         ("message", message.id.to_string()),
@@ -103,6 +116,13 @@ fn describe(message: &MessageRow, jobs: &[JobRow], events: &[EventRow]) -> Strin
         ("consent", message.consent_event.clone().unwrap_or_default()),
         ("rule", message.rule.clone().unwrap_or_default()),
         ("gateway's rules", message.gateway_rules.join(", ")),
+        (
+            "signature",
+            if message.verified { "" } else { "did not verify" }.to_owned(),
+        ),
+        ("encrypted", if message.encrypted { "yes" } else { "" }.to_owned()),
+        ("missing parts", missing_parts(message)),
+        ("media", media(message)),
     ]);
     let mut parts = vec![facts, output::indented(&message.text, "  ")];
     if !jobs.is_empty() {
