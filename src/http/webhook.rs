@@ -244,6 +244,7 @@ fn remembered(nonce: &signature::Nonce) -> Nonce {
     Nonce {
         digest: nonce.digest,
         payload: nonce.payload,
+        is_shared: nonce.is_shared,
         // A time that no calendar has is as good as for ever.
         keep_until: DateTime::from_timestamp(nonce.keep_until, 0).unwrap_or(DateTime::<Utc>::MAX_UTC),
     }

@@ -21,6 +21,8 @@ use super::moment::is_near;
 use super::signed::{once, put};
 use super::{Keys, Nonce, Outgoing, Received, Refusal};
 
+/// How long a gateway may take to deliver what it has signed: two attempts of seconds each, and clocks that differ a little.
+const FRESH: Duration = Duration::from_secs(30);
 /// How long a token of ours lasts.
 const LIFE_SECONDS: i64 = 600;
 
@@ -182,20 +184,28 @@ impl Jwt {
             digest: Sha256::digest(token.text).into(),
             payload: Sha256::digest(received.payload()).into(),
             keep_until: ends.div_euclid(1000).saturating_add(1),
+            is_shared: self.is_shared(&token.claims, received.at),
         })
+    }
+
+    /// Tokens count in seconds, so without an ID of its own (`jti`) one token stands for all that the gateway sends within a
+    /// second: two texts at once, a text and a report. While it is fresh that must not cost any of them.
+    fn is_shared(&self, claims: &Map<String, Value>, at: i64) -> bool {
+        let issued = claims.get("iat").and_then(numeric_date);
+        !claims.contains_key("jti") && issued.is_some_and(|issued| is_near(issued, at, Some(FRESH)))
     }
 
     pub(super) const fn binds_body(&self) -> bool {
         self.body_hash_claim.is_some()
     }
 
-    /// Signs a request as the gateway would.
     /// How long after it was issued a token of ours is taken.
     pub(super) fn good_for(&self) -> Duration {
         let life = Duration::from_secs(LIFE_SECONDS.unsigned_abs());
         self.max_age.unwrap_or(life + self.leeway)
     }
 
+    /// Signs a request as the gateway would.
     pub(super) fn sign(&self, key: &Key, outgoing: &mut Outgoing) {
         let now = outgoing.at.div_euclid(1000);
         let mut claims = Map::new();
@@ -210,7 +220,7 @@ impl Jwt {
         let query = Some(outgoing.query.as_str()).filter(|query| !query.is_empty());
         let url = whole(&outgoing.url, query);
         if self.audience {
-            claims.insert("aud".to_owned(), json!([url]));
+            claims.insert("aud".to_owned(), json!(url));
         }
         if let Some(claim) = &self.url_hash_claim {
             claims.insert(claim.clone(), json!(hex::encode(Sha256::digest(&url))));
@@ -220,12 +230,15 @@ impl Jwt {
         {
             claims.insert(claim.clone(), json!(hex::encode(Sha256::digest(&outgoing.body))));
         }
-        let mut unique = Sha256::new();
-        unique.update(outgoing.at.to_be_bytes());
-        unique.update(&outgoing.query);
-        unique.update(&outgoing.body);
-        let unique = hex::encode(unique.finalize());
-        claims.insert("jti".to_owned(), json!(unique.get(..32)));
+        // Gateways that bind the body give their tokens an ID; httpSMS does neither.
+        if self.binds_body() {
+            let mut unique = Sha256::new();
+            unique.update(outgoing.at.to_be_bytes());
+            unique.update(&outgoing.query);
+            unique.update(&outgoing.body);
+            let unique = hex::encode(unique.finalize());
+            claims.insert("jti".to_owned(), json!(unique.get(..32)));
+        }
         let head = json!({ "alg": key.algorithm.jwt_name(), "typ": "JWT" }).to_string();
         let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
         let signed = format!("{}.{}", encode(head), encode(Value::Object(claims).to_string()));

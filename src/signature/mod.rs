@@ -92,6 +92,9 @@ pub struct Nonce {
     pub payload: [u8; 32],
     /// Until when it has to be remembered, in seconds of Unix time.
     pub keep_until: i64,
+    /// Whether other deliveries of the same moment may rightly have the same value: it is remembered, and not held against
+    /// this one.
+    pub is_shared: bool,
 }
 
 /// A payload that may be parsed: the body, or for GET the query. Only this room makes one.

@@ -245,6 +245,7 @@ impl Signed {
             digest: Sha256::digest(value.as_bytes()).into(),
             payload: Sha256::digest(received.payload()).into(),
             keep_until: received.at.div_euclid(1000).saturating_add(memory),
+            is_shared: false,
         }))
     }
 

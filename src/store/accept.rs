@@ -60,6 +60,8 @@ pub struct Nonce {
     pub payload: [u8; 32],
     /// Until when it is remembered.
     pub keep_until: DateTime<Utc>,
+    /// Whether other deliveries of the same moment may rightly have the same value.
+    pub is_shared: bool,
 }
 
 /// Where a delivery comes from.

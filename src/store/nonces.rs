@@ -41,7 +41,7 @@ pub(super) async fn remember(connection: &mut PgConnection, nonces: &[NewNonce<'
     }
     let is_replayed = |new: &&NewNonce<'_>| {
         let owner = owners.get(&new.key());
-        owner.is_some_and(|owner| owner.payload != new.nonce.payload)
+        !new.nonce.is_shared && owner.is_some_and(|owner| owner.payload != new.nonce.payload)
     };
     Ok(nonces.iter().filter(is_replayed).map(|new| new.delivery).collect())
 }

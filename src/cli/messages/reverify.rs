@@ -152,6 +152,7 @@ fn plan(config: &Config, endpoint: &Endpoint, verified: &VerifiedBody, entry: Uu
         nonce: verified.nonce().map(|nonce| Nonce {
             digest: nonce.digest,
             payload: nonce.payload,
+            is_shared: nonce.is_shared,
             keep_until: DateTime::from_timestamp(nonce.keep_until, 0).unwrap_or(DateTime::<Utc>::MAX_UTC),
         }),
         part_wait: endpoint.reassembly_wait,

@@ -131,6 +131,7 @@ pub(crate) fn nonce(value: u8, payload: u8, keep_until: chrono::DateTime<chrono:
     Nonce {
         digest: [value; 32],
         payload: [payload; 32],
+        is_shared: false,
         keep_until,
     }
 }
