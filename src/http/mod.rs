@@ -8,6 +8,7 @@ pub mod admin;
 mod body;
 mod connection;
 mod failure;
+mod plan;
 mod request_line;
 mod self_test;
 pub mod server;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminState;
 pub use failure::other_secrets;
+pub use plan::{Labels, plan};
 pub use self_test::{SelfTest, self_test_body};
 pub use server::{Limits, bind, raise_open_files};
 pub use stand_in::{Heard, StandInRoute, serve_stand_in};

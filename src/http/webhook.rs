@@ -14,10 +14,11 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderV
 use axum::http::{HeaderName, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 
 use super::body::{self, BodyError};
 use super::failure::{Failed, Failures, Unproven};
+use super::plan::{Labels, plan};
 use super::request_line::{Answer, Outcome, RequestLine};
 use super::self_test::{self, SelfTest};
 use super::server::{Limits, Overload};
@@ -26,7 +27,7 @@ use crate::gateway::{Ack, Gateway};
 use crate::metrics::Metrics;
 use crate::rules::Standing;
 use crate::signature::{self, AllowUnsigned, Observe, Proof, Received, Refusal, VerifiedBody};
-use crate::store::{AcceptError, Accepted, Acceptor, Delivery, Nonce, Origin, PlannedItem};
+use crate::store::{AcceptError, Accepted, Acceptor, Delivery, Origin};
 
 /// What the receive path needs of the rest of the process.
 pub struct WebhookState {
@@ -42,26 +43,15 @@ pub struct WebhookState {
 struct Inlet {
     /// The endpoint's place in the configuration.
     place: usize,
-    name: Arc<str>,
-    suppression_group: Arc<str>,
+    labels: Labels,
 }
 
 impl WebhookState {
     /// Serves the endpoints of `config`, storing through `acceptor`.
     pub fn new(config: Arc<Config>, acceptor: Acceptor, metrics: Arc<Metrics>) -> Self {
         let inlet = |(place, endpoint): (usize, &Endpoint)| {
-            let (name, suppression_group) = (
-                endpoint.name.as_str().into(),
-                endpoint.suppression_group.as_str().into(),
-            );
-            (
-                endpoint.path.clone(),
-                Inlet {
-                    place,
-                    name,
-                    suppression_group,
-                },
-            )
+            let labels = Labels::of(endpoint);
+            (endpoint.path.clone(), Inlet { place, labels })
         };
         let inlets = config.endpoints.iter().enumerate().map(inlet).collect();
         let failures = Arc::new(Failures::of(
@@ -97,7 +87,7 @@ async fn receive(state: Arc<WebhookState>, limits: Limits, request: Request) -> 
     let Some((inlet, endpoint)) = state.find(request.uri().path()) else {
         return line.answered(Answer::new(Outcome::NotFound, bare(StatusCode::NOT_FOUND)));
     };
-    line.endpoint = Some(Arc::clone(&inlet.name));
+    line.endpoint = Some(Arc::clone(&inlet.labels.name));
     let mut failed = None;
     let mut answer = answer(&state, inlet, limits, request, &mut line, &mut failed).await;
     if endpoint.gateway.never_4xx && answer.response.status().is_client_error() {
@@ -174,7 +164,16 @@ async fn answer(
     }
     match self_test::nonce(verified.bytes()) {
         None => {
-            let answer = store(state, endpoint, plan(state, inlet, endpoint, &verified)).await;
+            let standing = standing(&verified, endpoint.mode);
+            let delivery = plan(
+                &state.config,
+                endpoint,
+                &inlet.labels,
+                &verified,
+                standing,
+                Origin::Gateway,
+            );
+            let answer = store(state, endpoint, delivery).await;
             if answer.reason == Some(Refusal::Replayed.as_str()) {
                 line.cause = Some(REPLAYED.to_owned());
             }
@@ -214,39 +213,12 @@ fn verify(endpoint: &Endpoint, received: &Received<'_>) -> Result<VerifiedBody, 
     }
 }
 
-/// What the delivery says and what follows from it. Allocates what outlives the request: the messages and their jobs.
-fn plan(state: &WebhookState, inlet: &Inlet, endpoint: &Endpoint, verified: &VerifiedBody) -> Delivery {
-    let standing = match (verified.proof(), endpoint.mode) {
+/// How far what the delivery says can be trusted.
+const fn standing(verified: &VerifiedBody, mode: Mode) -> Standing {
+    match (verified.proof(), mode) {
         (Proof::Observed, Mode::Observe { runs_actions }) => Standing::Unverified { runs_actions },
         (Proof::Observed, Mode::Enforce) => Standing::Unverified { runs_actions: false },
         (Proof::Secret(_) | Proof::Unsigned | Proof::Stored, _) => Standing::Verified,
-    };
-    let planned = |item| PlannedItem::of(item, &state.config.rulebook, &endpoint.policy, standing);
-    Delivery {
-        endpoint: Arc::clone(&inlet.name),
-        suppression_group: Arc::clone(&inlet.suppression_group),
-        raw: verified.bytes().clone(),
-        items: endpoint
-            .gateway
-            .parse(verified, &endpoint.reading)
-            .into_iter()
-            .map(planned)
-            .collect(),
-        verified: standing == Standing::Verified,
-        nonce: verified.nonce().map(remembered),
-        part_wait: endpoint.reassembly_wait,
-        origin: Origin::Gateway,
-    }
-}
-
-/// What must not come again, as the database keeps it.
-fn remembered(nonce: &signature::Nonce) -> Nonce {
-    Nonce {
-        digest: nonce.digest,
-        payload: nonce.payload,
-        is_shared: nonce.is_shared,
-        // A time that no calendar has is as good as for ever.
-        keep_until: DateTime::from_timestamp(nonce.keep_until, 0).unwrap_or(DateTime::<Utc>::MAX_UTC),
     }
 }
 

@@ -184,15 +184,8 @@ impl Jwt {
             digest: Sha256::digest(token.text).into(),
             payload: Sha256::digest(received.payload()).into(),
             keep_until: ends.div_euclid(1000).saturating_add(1),
-            is_shared: self.is_shared(&token.claims, received.at),
+            is_shared: is_shared(&token.claims, received.at),
         })
-    }
-
-    /// Tokens count in seconds, so without an ID of its own (`jti`) one token stands for all that the gateway sends within a
-    /// second: two texts at once, a text and a report. While it is fresh that must not cost any of them.
-    fn is_shared(&self, claims: &Map<String, Value>, at: i64) -> bool {
-        let issued = claims.get("iat").and_then(numeric_date);
-        !claims.contains_key("jti") && issued.is_some_and(|issued| is_near(issued, at, Some(FRESH)))
     }
 
     pub(super) const fn binds_body(&self) -> bool {
@@ -280,6 +273,13 @@ fn numeric_date(value: &Value) -> Option<i64> {
         None => whole_seconds(value.as_f64()?)?,
     };
     (0..=LAST).contains(&seconds).then_some(seconds * 1000)
+}
+
+/// Tokens count in seconds, so without an ID of its own (`jti`) one token stands for all that the gateway sends within a
+/// second: two texts at once, a text and a report. While it is fresh that must not cost any of them.
+fn is_shared(claims: &Map<String, Value>, at: i64) -> bool {
+    let issued = claims.get("iat").and_then(numeric_date);
+    !claims.contains_key("jti") && issued.is_some_and(|issued| is_near(issued, at, Some(FRESH)))
 }
 
 fn whole_seconds(seconds: f64) -> Option<i64> {

@@ -12,6 +12,7 @@ use super::database::{self, Database};
 use super::failure::Failure;
 use super::output::{self, Printer, stamp};
 use crate::config::{Config, Endpoint};
+use crate::http::{Labels, plan};
 use crate::metrics::Metrics;
 use crate::rules::Standing;
 use crate::signature::VerifiedBody;
@@ -224,7 +225,7 @@ async fn admit(
         ));
         return Ok(false);
     };
-    let delivery = plan(config, endpoint, quarantined);
+    let delivery = planned(config, endpoint, quarantined);
     if let [PlannedItem::Unreadable(reason)] = delivery.items.as_slice() {
         output::note(&format!("{id}: still cannot be read: {reason}"));
         return Ok(false);
@@ -243,25 +244,13 @@ async fn admit(
     Ok(true)
 }
 
-fn plan(config: &Config, endpoint: &Endpoint, quarantined: QuarantinedDelivery) -> Delivery {
-    let raw = quarantined.raw;
-    let items = endpoint
-        .gateway
-        .parse(&VerifiedBody::verified_when_stored(raw.clone()), &endpoint.reading);
+fn planned(config: &Config, endpoint: &Endpoint, quarantined: QuarantinedDelivery) -> Delivery {
     let standing = if quarantined.verified {
         Standing::Verified
     } else {
         Standing::Unverified { runs_actions: false }
     };
-    let planned = |item| PlannedItem::of(item, &config.rulebook, &endpoint.policy, standing);
-    Delivery {
-        endpoint: Arc::from(endpoint.name.as_str()),
-        suppression_group: Arc::from(endpoint.suppression_group.as_str()),
-        raw,
-        items: items.into_iter().map(planned).collect(),
-        verified: quarantined.verified,
-        nonce: None,
-        part_wait: endpoint.reassembly_wait,
-        origin: Origin::Quarantine(quarantined.id),
-    }
+    let stored = VerifiedBody::verified_when_stored(quarantined.raw);
+    let origin = Origin::Quarantine(quarantined.id);
+    plan(config, endpoint, &Labels::of(endpoint), &stored, standing, origin)
 }

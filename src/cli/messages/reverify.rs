@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use uuid::Uuid;
 
@@ -15,12 +14,12 @@ use crate::cli::database::{self, Database};
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Printer};
 use crate::config::{Config, Endpoint};
-use crate::http::other_secrets;
+use crate::http::{Labels, other_secrets, plan};
 use crate::metrics::Metrics;
 use crate::rules::Standing;
 use crate::signature::diagnosis::{self, Case};
-use crate::signature::{self, Keys, Received, VerifiedBody};
-use crate::store::{AcceptError, Acceptor, Delivery, KeptDelivery, Nonce, Origin, PlannedItem};
+use crate::signature::{self, Keys, Received};
+use crate::store::{AcceptError, Acceptor, KeptDelivery, Origin};
 
 /// Bytes hashed at most to find out why one of them fails.
 const BUDGET: u64 = 16 * 1024 * 1024;
@@ -107,7 +106,9 @@ async fn again(config: &Config, acceptor: &Acceptor, kept: &KeptDelivery) -> Res
     let Ok(verified) = signature::verify(&endpoint.gateway.signature, keys, &received) else {
         return Ok(Err(why(config, endpoint, keys, received)));
     };
-    match acceptor.accept(plan(config, endpoint, &verified, kept.id)).await {
+    let (labels, origin) = (Labels::of(endpoint), Origin::Refused(kept.id));
+    let delivery = plan(config, endpoint, &labels, &verified, Standing::Verified, origin);
+    match acceptor.accept(delivery).await {
         Ok(accepted) => {
             let became = accepted.id.map(|id| format!(" as {id}")).unwrap_or_default();
             Ok(Ok(format!("{}{became}", accepted.status.as_str())))
@@ -138,24 +139,4 @@ fn why(config: &Config, endpoint: &Endpoint, keys: &Keys, received: Received<'_>
         budget: BUDGET,
     });
     format!("still does not verify: {}", diagnosis::cause(&findings))
-}
-
-fn plan(config: &Config, endpoint: &Endpoint, verified: &VerifiedBody, entry: Uuid) -> Delivery {
-    let items = endpoint.gateway.parse(verified, &endpoint.reading);
-    let planned = |item| PlannedItem::of(item, &config.rulebook, &endpoint.policy, Standing::Verified);
-    Delivery {
-        endpoint: Arc::from(endpoint.name.as_str()),
-        suppression_group: Arc::from(endpoint.suppression_group.as_str()),
-        raw: verified.bytes().clone(),
-        items: items.into_iter().map(planned).collect(),
-        verified: true,
-        nonce: verified.nonce().map(|nonce| Nonce {
-            digest: nonce.digest,
-            payload: nonce.payload,
-            is_shared: nonce.is_shared,
-            keep_until: DateTime::from_timestamp(nonce.keep_until, 0).unwrap_or(DateTime::<Utc>::MAX_UTC),
-        }),
-        part_wait: endpoint.reassembly_wait,
-        origin: Origin::Refused(entry),
-    }
 }
