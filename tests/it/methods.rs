@@ -13,7 +13,7 @@ const ENDPOINTS: &str = r#"
 [[endpoint]]
 name = "form"
 path = "/hooks/form"
-gateway = "twilio"
+gateway = "twilio-by-get"
 public_url = "https://sms.example.com/hooks/form"
 secrets = ["the auth token of the tests"]
 
@@ -22,6 +22,10 @@ name = "shy"
 path = "/hooks/shy"
 gateway = "textbee"
 secrets = ["a secret of the tests of twenty"]
+
+[gateway.twilio-by-get]
+like = "twilio"
+methods = ["POST", "GET"]
 "#;
 
 /// What Twilio signs for a GET: the URL with its query. Computed here and not by the code under test.
