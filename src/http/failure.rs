@@ -217,17 +217,7 @@ impl Failures {
         // What a panic left behind is nothing.
         let _one_at_a_time = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = self.config.endpoints.get(failed.place)?;
-        let keys = endpoint.keys.as_ref()?;
-        let others = other_secrets(&self.config, endpoint);
-        let others: Vec<(&str, &Keys)> = others.iter().map(|(owner, keys)| (owner.as_str(), *keys)).collect();
-        let findings = diagnosis::diagnose(&Case {
-            scheme: &endpoint.gateway.signature,
-            keys,
-            others: &others,
-            received: failed.received(endpoint),
-            budget: BUDGET,
-        });
-        Some(diagnosis::cause(&findings))
+        cause(&self.config, endpoint, failed.received(endpoint))
     }
 
     /// A delivery that was taken without proof is more than a line among others.
@@ -268,6 +258,20 @@ fn kept(endpoint: &Endpoint, failed: Failed, cause: Option<String>) -> RefusedDe
         query: failed.query,
         body: failed.body,
     }
+}
+
+/// Why a delivery to `endpoint` does not verify, in one short sentence; `None` for an endpoint without a secret.
+pub fn cause(config: &Config, endpoint: &Endpoint, received: Received<'_>) -> Option<String> {
+    let others = other_secrets(config, endpoint);
+    let others: Vec<(&str, &Keys)> = others.iter().map(|(owner, keys)| (owner.as_str(), *keys)).collect();
+    let findings = diagnosis::diagnose(&Case {
+        scheme: &endpoint.gateway.signature,
+        keys: endpoint.keys.as_ref()?,
+        others: &others,
+        received,
+        budget: BUDGET,
+    });
+    Some(diagnosis::cause(&findings))
 }
 
 /// The secrets that a delivery to `endpoint` may have been signed with by mistake: its retired ones, and those of the other

@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminState;
-pub use failure::other_secrets;
+pub use failure::{cause, other_secrets};
 pub use plan::{Labels, plan};
 pub use self_test::{SelfTest, self_test_body};
 pub use server::{Limits, bind, raise_open_files};

@@ -802,7 +802,7 @@ def plivo(node):
 def sinch(node):
     fixture = Fixture(node, "sinch", ["npm @sinch/sms"], secret="not-a-real-webhook-secret")
     name = "x-sinch-webhook-signature"
-    message = {"body": TEXT, "from": "15550100001", "id": "01FC66621XXXXX119Z8PMV1QPA", "operator_id": "35000", "received_at": "2026-05-28T20:26:39.123Z", "to": "15550100002", "type": "mo_text"}
+    message = {"body": TEXT, "from": "15550100001", "id": "01FC66621ABCDE119Z8PMV1QPA", "operator_id": "35000", "received_at": "2026-05-28T20:26:39.123Z", "to": "15550100002", "type": "mo_text"}
 
     def signed(body, sent=AT, nonce="01FJA8B4A7BM43YGWSG9GBV067", between="."):
         made = fixture.delivery(body=body)

@@ -169,18 +169,7 @@ async fn replay(database: &Database, id: Option<Uuid>) -> Result<(), Failure> {
     if quarantined.is_empty() {
         return nothing_to_replay(id);
     }
-    if quarantined.len() == usize::from(PAGE) {
-        output::note(&format!(
-            "only the {PAGE} oldest are read this time; replay again for the others"
-        ));
-    }
-    let config = &database.config;
-    let acceptor = Acceptor::start(
-        &database.store,
-        config.server.accept_deadline,
-        &Arc::new(Metrics::new()),
-    )
-    .context("starting the batch writer")?;
+    let (config, acceptor) = (&database.config, door(database, quarantined.len())?);
     let mut unread = 0;
     let mut printer = Printer::default();
     for delivery in quarantined {
@@ -191,6 +180,18 @@ async fn replay(database: &Database, id: Option<Uuid>) -> Result<(), Failure> {
     }
     output::note("\nhint: correct the gateway's file (`[message]` says where the fields are), then replay again");
     Err(Failure::AnswerIsNo)
+}
+
+/// The way by which every delivery is stored; says so if these are not all there are.
+fn door(database: &Database, deliveries: usize) -> Result<Acceptor, Failure> {
+    if deliveries == usize::from(PAGE) {
+        output::note(&format!(
+            "only the {PAGE} oldest are read this time; do it again for the others"
+        ));
+    }
+    let deadline = database.config.server.accept_deadline;
+    let acceptor = Acceptor::start(&database.store, deadline, &Arc::new(Metrics::new()));
+    Ok(acceptor.context("starting the batch writer")?)
 }
 
 fn nothing_to_replay(id: Option<Uuid>) -> Result<(), Failure> {

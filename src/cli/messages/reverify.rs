@@ -3,26 +3,18 @@
 //!
 //! What verifies goes through the same door as every delivery. It must not let anything through that does not.
 
-use std::sync::Arc;
-
-use anyhow::Context as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use uuid::Uuid;
 
-use super::PAGE;
+use super::{PAGE, door};
 use crate::cli::database::{self, Database};
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Printer};
-use crate::config::{Config, Endpoint};
-use crate::http::{Labels, other_secrets, plan};
-use crate::metrics::Metrics;
+use crate::config::Config;
+use crate::http::{Labels, cause, plan};
 use crate::rules::Standing;
-use crate::signature::diagnosis::{self, Case};
-use crate::signature::{self, Keys, Received};
+use crate::signature::{self, Received};
 use crate::store::{AcceptError, Acceptor, KeptDelivery, Origin};
-
-/// Bytes hashed at most to find out why one of them fails.
-const BUDGET: u64 = 16 * 1024 * 1024;
 
 pub(super) async fn run(database: &Database, id: Option<Uuid>) -> Result<(), Failure> {
     let kept = database
@@ -33,18 +25,7 @@ pub(super) async fn run(database: &Database, id: Option<Uuid>) -> Result<(), Fai
     if kept.is_empty() {
         return nothing(database, id).await;
     }
-    if kept.len() == usize::from(PAGE) {
-        output::note(&format!(
-            "only the {PAGE} oldest are verified this time; do it again for the others"
-        ));
-    }
-    let config = &database.config;
-    let acceptor = Acceptor::start(
-        &database.store,
-        config.server.accept_deadline,
-        &Arc::new(Metrics::new()),
-    )
-    .context("starting the batch writer")?;
+    let (config, acceptor) = (&database.config, door(database, kept.len())?);
     let mut failing = 0;
     let mut printer = Printer::default();
     for delivery in kept {
@@ -104,7 +85,8 @@ async fn again(config: &Config, acceptor: &Acceptor, kept: &KeptDelivery) -> Res
         at: kept.received_at.timestamp_millis(),
     };
     let Ok(verified) = signature::verify(&endpoint.gateway.signature, keys, &received) else {
-        return Ok(Err(why(config, endpoint, keys, received)));
+        let cause = cause(config, endpoint, received).unwrap_or_default();
+        return Ok(Err(format!("still does not verify: {cause}")));
     };
     let (labels, origin) = (Labels::of(endpoint), Origin::Refused(kept.id));
     let delivery = plan(config, endpoint, &labels, &verified, Standing::Verified, origin);
@@ -126,17 +108,4 @@ fn headers(kept: &[(String, Vec<u8>)]) -> HeaderMap {
         }
     }
     headers
-}
-
-fn why(config: &Config, endpoint: &Endpoint, keys: &Keys, received: Received<'_>) -> String {
-    let others = other_secrets(config, endpoint);
-    let others: Vec<(&str, &Keys)> = others.iter().map(|(owner, keys)| (owner.as_str(), *keys)).collect();
-    let findings = diagnosis::diagnose(&Case {
-        scheme: &endpoint.gateway.signature,
-        keys,
-        others: &others,
-        received,
-        budget: BUDGET,
-    });
-    format!("still does not verify: {}", diagnosis::cause(&findings))
 }

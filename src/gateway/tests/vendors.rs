@@ -708,7 +708,7 @@ fn sinch() -> Gateway {
 fn a_sinch_body_may_be_a_text_or_an_object() {
     let body = |kind: &str, body: &str| {
         format!(
-            r#"{{"id":"01FC66621XXXXX119Z8PMV1QPA","type":"{kind}","from":"16051234567","to":"13185551234","body":{body},
+            r#"{{"id":"01FC66621ABCDE119Z8PMV1QPA","type":"{kind}","from":"16051234567","to":"13185551234","body":{body},
             "received_at":"2026-06-12T14:32:00.912Z","operator_id":"35000"}}"#
         )
     };

@@ -265,7 +265,7 @@ fn indented(tokens: &[&[u8]], indent: &[u8]) -> Vec<u8> {
     json
 }
 
-/// Those characters as `\uXXXX`, in pairs beyond the first 65,536.
+/// Those characters as `\u` and four digits, in pairs beyond the first 65,536.
 fn escaped(text: &str, is_upper: bool, is_meant: impl Fn(char) -> bool) -> Vec<u8> {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -282,7 +282,7 @@ fn escaped(text: &str, is_upper: bool, is_meant: impl Fn(char) -> bool) -> Vec<u
     out.into_bytes()
 }
 
-/// Every `\uXXXX` written out but those that JSON needs; `None` where an escape stands for no character.
+/// Every `\u` and its four digits written out but those that JSON needs; `None` where an escape stands for no character.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut out = String::with_capacity(text.len());
     let mut units: Vec<u16> = Vec::new();
