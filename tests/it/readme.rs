@@ -78,6 +78,7 @@ async fn every_command_of_the_readme_runs_beside_a_service_with_the_defaults() {
                     said.contains("it has another length than a digest of SHA-256"),
                     "{said}"
                 );
+                assert!(said.contains("hint: pass the value whole"), "{said}");
             }
             _ => {}
         }

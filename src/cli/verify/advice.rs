@@ -71,7 +71,10 @@ const fn about_shape(shape: Shape) -> Option<&'static str> {
         Shape::Prefix | Shape::Key => {
             Some("see `prefix` and `keys` of the gateway's file, and what the gateway really sends")
         }
-        Shape::Length(_) => Some(MEND_ALGORITHM),
+        Shape::Length(_) => Some(
+            "pass the value whole; should the gateway sign with another algorithm, say which beside the secret, as in \
+             `secrets = [{ env = \"X\", algorithm = \"hmac-sha512\" }]`",
+        ),
         Shape::NoToken => {
             Some("pass the header whole; this gateway sends a JSON Web Token, three parts with dots between")
         }
