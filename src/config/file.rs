@@ -156,7 +156,7 @@ pub(super) struct Consent {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phrases {
     Suppress,
-    Off,
+    Review,
 }
 
 #[derive(Debug, Deserialize)]

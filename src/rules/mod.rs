@@ -143,6 +143,8 @@ pub enum Standing {
 pub enum LeftOut {
     /// The message is an opt-out: nothing but its confirmation may go back.
     OptedOut,
+    /// The message may be an opt-out, and a person decides whether it is.
+    AwaitsReview,
     /// The message has its one reply already.
     AlreadyReplying,
     /// The sender is a short code, a name or missing.
@@ -232,6 +234,7 @@ fn consent_of(policy: &EndpointPolicy, message: &InboundMessage) -> Option<Decis
         },
         tier: consent::TIER_OF_THE_PROVIDER,
         keyword: answered.word.clone().into(),
+        language: None,
     });
     // Whoever of the two hears STOP is believed.
     match own {
@@ -290,15 +293,17 @@ struct Planner<'a, 'n> {
 impl<'a> Planner<'a, '_> {
     /// Plans the compliance reply, if there is one; says why rules may then send nothing.
     fn answer_consent(&mut self, event: Option<ConsentEvent>) -> Option<LeftOut> {
-        let answer = event.map(|event| match event {
-            ConsentEvent::OptOut => (JobKind::OptOutConfirmation, self.policy.confirm_opt_out),
-            ConsentEvent::OptIn => (JobKind::OptInConfirmation, self.policy.confirm_opt_in),
-            ConsentEvent::Help => (JobKind::HelpReply, self.policy.answer_help),
+        let answer = event.and_then(|event| match event {
+            ConsentEvent::OptOut => Some((JobKind::OptOutConfirmation, self.policy.confirm_opt_out)),
+            ConsentEvent::OptIn => Some((JobKind::OptInConfirmation, self.policy.confirm_opt_in)),
+            ConsentEvent::Help => Some((JobKind::HelpReply, self.policy.answer_help)),
+            ConsentEvent::Review => None,
         });
         let by_provider = self.message.answered.is_some();
         let answered = by_provider || answer.is_some_and(|(kind, wanted)| self.compliance_reply(kind, wanted));
         match event {
             Some(ConsentEvent::OptOut) => Some(LeftOut::OptedOut),
+            Some(ConsentEvent::Review) => Some(LeftOut::AwaitsReview),
             _ if by_provider => Some(LeftOut::ProviderAnswered),
             _ if answered => Some(LeftOut::AlreadyReplying),
             _ if self.cannot_send().is_some() => self.cannot_send(),

@@ -705,7 +705,7 @@ async fn plan_jobs<'a>(
                 ConsentEvent::OptOut if message.is_of_parts() => opt_out_of_parts(connection, &asked).await?,
                 ConsentEvent::OptOut => consent::opt_out(connection, &asked).await?,
                 ConsentEvent::OptIn => consent::opt_in(connection, &asked).await?,
-                ConsentEvent::Help => true,
+                ConsentEvent::Help | ConsentEvent::Review => true,
             };
         }
         jobs.extend(message.plan.jobs.iter().filter_map(|job| {

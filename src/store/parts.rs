@@ -465,6 +465,7 @@ impl TryFrom<PartRow> for ClosedPart {
                 event: ConsentEvent::OptOut,
                 tier: number(tier),
                 keyword: keyword.into(),
+                language: None,
             });
         Ok(Self {
             message,

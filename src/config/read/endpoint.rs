@@ -225,7 +225,7 @@ impl Reader<'_> {
             exempt: typed.exempt.clone(),
             phrases: match typed.phrases {
                 None | Some(file::Phrases::Suppress) => PhrasePolicy::Suppress,
-                Some(file::Phrases::Off) => PhrasePolicy::Off,
+                Some(file::Phrases::Review) => PhrasePolicy::Review,
             },
         };
         Vocabulary::with(&additions).unwrap_or_else(|errors| {

@@ -819,10 +819,10 @@ fn consent_words_are_added_and_the_wrong_ones_shown_each() {
         "{problems}"
     );
     assert!(problems.ends_with("2 errors in the configuration"), "{problems}");
-    let off = loaded(&format!("{ENDPOINT}[endpoint.consent]\nphrases = \"off\"")).config;
+    let review = loaded(&format!("{ENDPOINT}[endpoint.consent]\nphrases = \"review\"")).config;
     assert_eq!(
-        off.endpoints[0].policy.vocabulary.phrases(),
-        crate::consent::PhrasePolicy::Off
+        review.endpoints[0].policy.vocabulary.phrases(),
+        crate::consent::PhrasePolicy::Review
     );
 }
 
