@@ -62,6 +62,7 @@ impl Store {
         let Some(held) = hold(&mut transaction, job).await? else {
             return Ok(SendGate::LeaseLost);
         };
+        self.same_erasure_key(&mut transaction).await?;
         if held.sending {
             return Ok(SendGate::AlreadySent);
         }
@@ -76,7 +77,7 @@ impl Store {
                 Some(opt_out) => Some(opt_out.id),
             }
         } else {
-            if suppressed(&mut transaction, &group, &job.message.sender).await? {
+            if consent::is_opted_out(&mut transaction, &group, &self.keys_of(&job.message.sender)).await? {
                 return Ok(SendGate::Suppressed);
             }
             if let Some(limit) = over_limit(&mut transaction, job, limits).await? {
@@ -127,21 +128,6 @@ async fn opt_out_of(connection: &mut PgConnection, job: &Job) -> Result<Option<O
         super::queue::CONFIRM_WITHIN.as_secs_f64(),
     )
     .fetch_optional(connection)
-    .await?)
-}
-
-async fn suppressed(connection: &mut PgConnection, group: &str, number: &str) -> Result<bool, StoreError> {
-    let numbers = consent::spellings(number);
-    Ok(sqlx::query_scalar!(
-        r#"
-        SELECT EXISTS (
-            SELECT FROM smshook.opt_outs
-            WHERE suppression_group = $1 AND number = ANY ($2) AND opted_in_at IS NULL) AS "suppressed!"
-        "#,
-        group,
-        &numbers
-    )
-    .fetch_one(connection)
     .await?)
 }
 

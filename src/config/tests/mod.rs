@@ -239,7 +239,7 @@ fn what_the_example_calls_a_default_is_one() {
     let kept = loaded(&format!("{ENDPOINT}keep_refused = {{}}")).config;
     assert_eq!(kept.endpoints[0].keep_refused, right.keep_refused);
     assert_eq!(left.keep_refused, None);
-    assert_eq!(left.suppression_group, right.suppression_group);
+    assert_eq!(left.policy.groups, right.policy.groups);
     assert_eq!(
         left.skip_reply_if_gateway_rule_matched,
         right.skip_reply_if_gateway_rule_matched
