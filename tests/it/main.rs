@@ -19,6 +19,7 @@ mod after;
 mod cli;
 mod connectors;
 mod consent;
+mod consent_order;
 mod diagnosis;
 mod docs;
 mod doctor;
