@@ -11,6 +11,7 @@ mod diagnose;
 mod erasure_key;
 mod events;
 mod links;
+mod loop_guard;
 mod nonces;
 mod notices;
 mod observe;
@@ -34,6 +35,7 @@ pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use erasure_key::ErasureKey;
 pub use events::Report;
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
+pub use loop_guard::LoopLimits;
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
 pub use operate::{
     AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
@@ -42,7 +44,7 @@ pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
-pub use sends::{LoopLimits, SendGate};
+pub use sends::SendGate;
 
 /// Every schema change, in order; forward only.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");

@@ -2,28 +2,12 @@
 //!
 //! It must not send anything: the caller does, after the gate's commit.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::loop_guard::{LoopLimits, over_limit};
 use super::{Store, StoreError, consent};
 use crate::job::{Job, JobKind};
-
-/// How many texts of ours one conversation may get: two machines answering each other must stop by themselves.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LoopLimits {
-    /// So many texts within so long; all of these hold.
-    pub windows: Vec<(u32, Duration)>,
-}
-
-impl Default for LoopLimits {
-    fn default() -> Self {
-        Self {
-            windows: vec![(5, Duration::from_mins(10)), (20, Duration::from_hours(24))],
-        }
-    }
-}
 
 /// Whether a text may leave now.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,37 +113,6 @@ async fn opt_out_of(connection: &mut PgConnection, job: &Job) -> Result<Option<O
     )
     .fetch_optional(connection)
     .await?)
-}
-
-/// The limit that one more text would break, if any. Texts of one conversation take turns here, so that two actions cannot
-/// both be the last one allowed.
-async fn over_limit(
-    connection: &mut PgConnection,
-    job: &Job,
-    limits: &LoopLimits,
-) -> Result<Option<String>, StoreError> {
-    let turn = super::Lane::of(job.message.conversation_id, "").0;
-    sqlx::query!("SELECT pg_advisory_xact_lock($1)", turn)
-        .fetch_one(&mut *connection)
-        .await?;
-    for &(most, window) in &limits.windows {
-        let sent = sqlx::query_scalar!(
-            r#"
-            SELECT count(*) AS "sent!" FROM smshook.sends
-            WHERE conversation_id = $1 AND job_id <> $2 AND opt_out_id IS NULL
-              AND started_at > now() - make_interval(secs => $3)
-            "#,
-            job.message.conversation_id,
-            job.id,
-            window.as_secs_f64(),
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        if sent >= i64::from(most) {
-            return Ok(Some(format!("{most} texts within {} minutes", window.as_secs() / 60)));
-        }
-    }
-    Ok(None)
 }
 
 /// False if this opt-out has been confirmed by another job.
