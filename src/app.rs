@@ -157,7 +157,7 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::new());
     let stop = CancellationToken::new();
     let store = database.store.clone();
-    let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?);
+    let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?.counted(&metrics));
     let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics)?;
     let reassembly = Reassembly::new(Arc::clone(&config), store.clone(), acceptor.clone());
     let webhook = Arc::new(WebhookState::new(Arc::clone(&config), acceptor, Arc::clone(&metrics)));

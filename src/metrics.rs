@@ -54,6 +54,16 @@ pub struct ActionLabel {
     pub action: String,
 }
 
+/// Label of a loop guard.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct GuardLabel {
+    /// rate, `same_reply`, `same_text`, `own_number`.
+    pub guard: &'static str,
+}
+
+/// Counts by guard.
+pub type GuardCounts = Family<GuardLabel, Counter>;
+
 /// Every metric, made once per process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -82,6 +92,10 @@ pub struct Metrics {
     pub quarantined: Gauge,
     /// Opt-outs in force.
     pub suppressions: Gauge,
+    /// Conversations in which the loop guard holds texts back.
+    pub loop_guard_active: Gauge,
+    /// Texts that the loop guard held back, by guard.
+    pub loop_guard_withheld: GuardCounts,
     /// 1 for each action that is paused because its credentials are refused; somebody has to mend them.
     pub action_paused: Family<ActionLabel, Gauge>,
     /// Whether the database answered this scrape (1); with 0, the gauges that it fills are those of an earlier one.
@@ -113,6 +127,8 @@ impl Metrics {
             blocked_lanes: Gauge::default(),
             quarantined: Gauge::default(),
             suppressions: Gauge::default(),
+            loop_guard_active: Gauge::default(),
+            loop_guard_withheld: GuardCounts::default(),
             action_paused: Family::default(),
             database_up: Gauge::default(),
             listening: Gauge::default(),
@@ -167,6 +183,16 @@ impl Metrics {
         );
         r.register("quarantined", "Deliveries in quarantine", self.quarantined.clone());
         r.register("suppressions", "Opt-outs in force", self.suppressions.clone());
+        r.register(
+            "loop_guard_active",
+            "Conversations in which the loop guard holds texts back",
+            self.loop_guard_active.clone(),
+        );
+        r.register(
+            "loop_guard_withheld",
+            "Texts that the loop guard held back: rate, same_reply, same_text, own_number",
+            self.loop_guard_withheld.clone(),
+        );
         r.register(
             "action_paused",
             "Actions that are paused because their credentials are refused",

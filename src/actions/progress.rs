@@ -103,12 +103,13 @@ impl Journal {
         &self,
         job: &Job,
         reference: &str,
+        text: &str,
         limits: &LoopLimits,
         progress: &Progress,
     ) -> Result<SendGate, Outcome> {
         let value = progress.to_value();
         let gate = match self {
-            Self::Store(store) => store.begin_send(job, reference, limits, &value).await,
+            Self::Store(store) => store.begin_send(job, reference, text, limits, &value).await,
             Self::Trial => Ok(SendGate::Clear),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.begin_send(&value)),

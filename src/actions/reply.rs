@@ -59,10 +59,14 @@ async fn attempt(
         journal.save(job, &progress).await?;
     }
     may_answer(job, reply)?;
-    let request = render(job, reply, progress.request.take())?;
+    let text = text(job, reply)?;
+    let request = render(job, reply, &text, progress.request.take())?;
     progress.request = Some(request.clone());
     progress.sending = Some(Sending::by(job));
-    pass(job, journal.begin_send(job, &reference, limits, &progress).await?)?;
+    pass(
+        job,
+        journal.begin_send(job, &reference, &text, limits, &progress).await?,
+    )?;
     let verdict = exchange(client, job, &reply.channel.request, reply.on_unknown, &request).await;
     match verdict {
         Verdict::Done { .. } => {}
@@ -157,9 +161,8 @@ fn may_answer(job: &Job, reply: &Reply<'_>) -> Result<(), Outcome> {
 }
 
 /// The gateway's request with the text in it: the stored one, or a new one.
-pub(super) fn render(job: &Job, reply: &Reply<'_>, stored: Option<Rendered>) -> Result<Rendered, Outcome> {
-    let text = text(job, reply)?;
-    let names = reply_context(job, job.claimed_at, &text);
+pub(super) fn render(job: &Job, reply: &Reply<'_>, text: &str, stored: Option<Rendered>) -> Result<Rendered, Outcome> {
+    let names = reply_context(job, job.claimed_at, text);
     let (spec, key) = (&reply.channel.request, operation_key(job));
     Rendered::reuse_or_make(stored, spec, reply.text.source(), &key, &names)
         .map_err(|error| Outcome::Discard(error.to_string()))
@@ -193,7 +196,7 @@ fn pass(job: &Job, gate: SendGate) -> Result<(), Outcome> {
         }
         SendGate::Suppressed => "the sender has opted out".to_owned(),
         SendGate::Expired => "it is too late to send this".to_owned(),
-        SendGate::LoopGuard(limit) => format!("loop guard: the sender has had {limit}"),
+        SendGate::LoopGuard(withheld) => format!("loop guard: {}", withheld.reason),
         // Our own `sending` was dealt with before the gate, so it was another job that did it.
         SendGate::AlreadySent => "another job has sent this confirmation".to_owned(),
     };

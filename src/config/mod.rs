@@ -138,6 +138,21 @@ pub struct Worker {
 pub struct LoopGuard {
     /// All of these hold; none means no limit.
     pub limits: Vec<ReplyLimit>,
+    /// How often the same reply goes out; `None`: as often as it is asked for.
+    pub same_reply: Option<ReplyLimit>,
+    /// When the same text from the other side silences rules; `None`: never.
+    pub same_text: Option<SameTextLimit>,
+}
+
+/// The same text so often within so long silences rules for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SameTextLimit {
+    /// The one that is not answered any more; at least 2.
+    pub texts: u32,
+    /// The sliding window.
+    pub within: Duration,
+    /// How long rules do not reply then.
+    pub silence: Duration,
 }
 
 /// So many replies within so long.

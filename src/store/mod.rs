@@ -35,7 +35,7 @@ pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use erasure_key::ErasureKey;
 pub use events::Report;
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
-pub use loop_guard::LoopLimits;
+pub use loop_guard::{Guard, LoopLimits, SameText, Withheld};
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
 pub use operate::{
     AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,

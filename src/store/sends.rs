@@ -5,7 +5,7 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::loop_guard::{LoopLimits, over_limit};
+use super::loop_guard::{self, Hashes, LoopLimits, Withheld};
 use super::{Store, StoreError, consent};
 use crate::job::{Job, JobKind};
 
@@ -20,8 +20,8 @@ pub enum SendGate {
     Suppressed,
     /// Too late to be sent.
     Expired,
-    /// The loop guard stopped it; which limit.
-    LoopGuard(String),
+    /// The loop guard holds it back, and has put that on record.
+    LoopGuard(Withheld),
     /// An earlier attempt may have sent it.
     AlreadySent,
 }
@@ -34,11 +34,12 @@ struct Held {
 
 impl Store {
     /// In one transaction, before the socket write of a text to the sender: fence, suppression, expiry, the single use of a
-    /// confirmation, the loop guard; then records the send under `reference` and saves `progress`.
+    /// confirmation, the loop guard; then records the send of `text` under `reference` and saves `progress`.
     pub async fn begin_send(
         &self,
         job: &Job,
         reference: &str,
+        text: &str,
         limits: &LoopLimits,
         progress: &Value,
     ) -> Result<SendGate, StoreError> {
@@ -54,6 +55,7 @@ impl Store {
             return Ok(SendGate::Expired);
         }
         let group = held.send_group.unwrap_or_default();
+        let hashes = Hashes::of(job, text);
         let confirms = if job.kind == JobKind::OptOutConfirmation {
             match opt_out_of(&mut transaction, job).await? {
                 None => return Ok(SendGate::Suppressed),
@@ -64,12 +66,14 @@ impl Store {
             if consent::is_opted_out(&mut transaction, &group, &self.keys_of(&job.message.sender)).await? {
                 return Ok(SendGate::Suppressed);
             }
-            if let Some(limit) = over_limit(&mut transaction, job, limits).await? {
-                return Ok(SendGate::LoopGuard(limit));
+            if let Some((withheld, is_first)) = loop_guard::hold_back(&mut transaction, job, &hashes, limits).await? {
+                transaction.commit().await?;
+                loop_guard::tell(job, limits, &withheld, is_first);
+                return Ok(SendGate::LoopGuard(withheld));
             }
             None
         };
-        if !record(&mut transaction, job, reference, confirms, progress).await? {
+        if !record(&mut transaction, job, reference, &hashes, confirms, progress).await? {
             return Ok(SendGate::AlreadySent);
         }
         transaction.commit().await?;
@@ -120,6 +124,7 @@ async fn record(
     connection: &mut PgConnection,
     job: &Job,
     reference: &str,
+    hashes: &Hashes,
     confirms: Option<i64>,
     progress: &Value,
 ) -> Result<bool, StoreError> {
@@ -135,15 +140,19 @@ async fn record(
     }
     sqlx::query!(
         r#"
-        INSERT INTO smshook.sends (job_id, conversation_id, reference, opt_out_id) VALUES ($1, $2, $3, $4)
+        INSERT INTO smshook.sends (job_id, conversation_id, reference, opt_out_id, text_sha256, asked_sha256)
+        VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (job_id) DO UPDATE
         -- another text under the same reference: what was reported of the last one is not about it
-        SET started_at = now(), gateway_message_id = NULL, state = NULL, state_at = NULL, error = NULL
+        SET started_at = now(), gateway_message_id = NULL, state = NULL, state_at = NULL, error = NULL,
+            text_sha256 = EXCLUDED.text_sha256, asked_sha256 = EXCLUDED.asked_sha256
         "#,
         job.id,
         job.message.conversation_id,
         reference,
         confirms,
+        hashes.text.as_slice(),
+        hashes.asked.as_ref().map(<[u8; 32]>::as_slice),
     )
     .execute(&mut *connection)
     .await?;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::ReplyChannel;
+use crate::store::{Guard, Withheld};
 
 fn channel(origin: &str) -> ReplyChannel {
     let mut request = spec(origin);
@@ -28,7 +29,11 @@ async fn reply_with(script: &Script, job: &Job, channel: &ReplyChannel, text: &s
         on_unknown,
         skip_if_gateway_rule_matched: true,
     };
-    let limits = loop_limits(&LoopGuard { limits: Vec::new() });
+    let limits = loop_limits(&LoopGuard {
+        limits: Vec::new(),
+        same_reply: None,
+        same_text: None,
+    });
     let client = client(&channel.request);
     super::super::reply::run(&script.journal(), &client, &limits, job, &reply).await
 }
@@ -74,7 +79,11 @@ async fn nothing_is_sent_unless_the_gate_is_clear() {
             Outcome::Cancel("it is too late to send this".to_owned()),
         ),
         (
-            SendGate::LoopGuard("5 texts".to_owned()),
+            SendGate::LoopGuard(Withheld {
+                guard: Guard::Rate,
+                reason: "the sender has had 5 texts".to_owned(),
+                clears_at: job().claimed_at,
+            }),
             Outcome::Cancel("loop guard: the sender has had 5 texts".to_owned()),
         ),
         (
