@@ -27,6 +27,7 @@ mod faults;
 mod gateways;
 mod lifecycle;
 mod links;
+mod loop_guard;
 mod methods;
 mod nonces;
 mod observe;
