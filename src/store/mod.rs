@@ -9,6 +9,7 @@ mod awaited;
 mod consent;
 mod diagnose;
 mod events;
+mod last_look;
 mod links;
 mod nonces;
 mod observe;
@@ -29,6 +30,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Nonce, Origin, PlannedItem};
 pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use events::Report;
+pub use last_look::{Hold, LastLook};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
 pub use operate::{

@@ -1,6 +1,6 @@
-//! The gate before a text leaves: the last look at consent, in the transaction that records the send.
+//! The gate before a text leaves: consent, expiry and loops, in the transaction that records the send.
 //!
-//! It must not send anything: the caller does, after the gate's commit.
+//! It must not send anything: the caller does, after the gate's commit and one more look (`last_look`).
 
 use std::time::Duration;
 
@@ -29,7 +29,12 @@ impl Default for LoopLimits {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SendGate {
     /// Recorded; send it.
-    Clear,
+    Clear {
+        /// The suppression group that the last look asks about.
+        group: String,
+        /// Whether it had been recorded before: then an earlier attempt may have left.
+        again: bool,
+    },
     /// Another claim holds the job: stop, write nothing.
     LeaseLost,
     /// The person opted out (or, for a confirmation, opted in again).
@@ -46,6 +51,7 @@ struct Held {
     send_group: Option<String>,
     expired: bool,
     sending: bool,
+    recorded: bool,
 }
 
 impl Store {
@@ -88,7 +94,31 @@ impl Store {
             return Ok(SendGate::AlreadySent);
         }
         transaction.commit().await?;
-        Ok(SendGate::Clear)
+        Ok(SendGate::Clear {
+            group,
+            again: held.recorded,
+        })
+    }
+
+    /// Takes back what the gate recorded of an attempt that wrote nothing, and saves `progress`: it counts for no limit and
+    /// is nobody's reply. False if another claim holds the job.
+    pub async fn take_back_send(&self, job: &Job, progress: &Value) -> Result<bool, StoreError> {
+        let taken = sqlx::query!(
+            r#"
+            WITH held AS (
+                UPDATE smshook.jobs SET progress = $3 WHERE id = $1 AND claim = $2 AND state = 'running' RETURNING id
+            ), gone AS (
+                DELETE FROM smshook.sends WHERE job_id IN (SELECT id FROM held)
+            )
+            SELECT id FROM held
+            "#,
+            job.id,
+            job.claim,
+            progress,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(taken.is_some())
     }
 }
 
@@ -97,7 +127,8 @@ async fn hold(connection: &mut PgConnection, job: &Job) -> Result<Option<Held>, 
         Held,
         r#"
         SELECT send_group, coalesce(expires_at <= now(), false) AS "expired!",
-               coalesce(jsonb_typeof(progress -> 'sending') <> 'null', false) AS "sending!"
+               coalesce(jsonb_typeof(progress -> 'sending') <> 'null', false) AS "sending!",
+               EXISTS (SELECT FROM smshook.sends WHERE job_id = jobs.id) AS "recorded!"
         FROM smshook.jobs
         WHERE id = $1 AND claim = $2 AND state = 'running' AND run_at > now()
         FOR UPDATE
@@ -130,7 +161,8 @@ async fn opt_out_of(connection: &mut PgConnection, job: &Job) -> Result<Option<O
     .await?)
 }
 
-async fn suppressed(connection: &mut PgConnection, group: &str, number: &str) -> Result<bool, StoreError> {
+/// Whether an opt-out of this number is in force.
+pub(super) async fn suppressed(connection: &mut PgConnection, group: &str, number: &str) -> Result<bool, StoreError> {
     let numbers = consent::spellings(number);
     Ok(sqlx::query_scalar!(
         r#"
