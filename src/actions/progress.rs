@@ -137,7 +137,7 @@ impl Journal {
                 Look::new(Box::pin(async move {
                     let look = match job.kind {
                         JobKind::OptOutConfirmation => store.last_look_at_confirmation(&job).await,
-                        _ => store.last_look(&group, &job.message.sender).await,
+                        _ => store.last_look(&job, &group).await,
                     };
                     Ok(match look.map_err(|error| error.to_string())? {
                         LastLook::Clear(hold) => Finding::Clear {
@@ -145,6 +145,7 @@ impl Journal {
                             held: Box::new(hold),
                         },
                         LastLook::Suppressed => Finding::Suppressed,
+                        LastLook::LeaseLost => return Err("the attempt took longer than its lease".to_owned()),
                     })
                 }))
             }

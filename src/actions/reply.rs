@@ -78,7 +78,7 @@ async fn attempt(
             Outcome::Done(json!({ "reference": reference, "status": status, "captures": captures }))
         }
         Verdict::Passing { error, after } => Outcome::Retry { error, after },
-        Verdict::NotSent(_) if look.found_suppressed() => Outcome::Cancel(suppressed(job).to_owned()),
+        Verdict::NotSent(_) if look.found_suppressed() => Outcome::Cancel(withheld(job).to_owned()),
         Verdict::NotSent(error) => Outcome::Retry { error, after: None },
         // An answer that comes hours late is worse than none, so replies do not wait for new credentials.
         Verdict::Refused(error) | Verdict::Unauthorized(error) => Outcome::Discard(error),
@@ -193,7 +193,10 @@ fn pass(job: &Job, gate: SendGate) -> Result<(String, bool), Outcome> {
     let reason = match gate {
         SendGate::Clear { group, again } => return Ok((group, again)),
         SendGate::LeaseLost => return Err(Outcome::Release),
-        SendGate::Suppressed => suppressed(job).to_owned(),
+        SendGate::Suppressed if job.kind == JobKind::OptOutConfirmation => {
+            "the opt-out that this confirms is no longer in force".to_owned()
+        }
+        SendGate::Suppressed => "the sender has opted out".to_owned(),
         SendGate::Expired => "it is too late to send this".to_owned(),
         SendGate::LoopGuard(limit) => format!("loop guard: the sender has had {limit}"),
         // Our own `sending` was dealt with before the gate, so it was another job that did it.
@@ -202,9 +205,12 @@ fn pass(job: &Job, gate: SendGate) -> Result<(String, bool), Outcome> {
     Err(Outcome::Cancel(reason))
 }
 
-fn suppressed(job: &Job) -> &'static str {
+/// Why the last look held it back: told apart from the gate, so that the record shows how far it got.
+fn withheld(job: &Job) -> &'static str {
     match job.kind {
-        JobKind::OptOutConfirmation => "the opt-out that this confirms is no longer in force",
-        _ => "the sender has opted out",
+        JobKind::OptOutConfirmation => {
+            "the opt-out that this confirms was no longer in force when it was about to be sent, or its five minutes were over"
+        }
+        _ => "the sender opted out while this was about to be sent",
     }
 }

@@ -7,8 +7,8 @@ use super::endpoint;
 use super::failure::Failure;
 use super::output::{self, stamp};
 use crate::config::Config;
-use crate::phone::{self, Kind};
-use crate::store::OptOutRow;
+use crate::phone::{self, Address, Kind};
+use crate::store::{ConsentChange, Effect, OptOutRow, Source};
 
 /// What to do with opt-outs.
 #[derive(Debug, clap::Subcommand)]
@@ -96,39 +96,47 @@ async fn list(database: &Database, ended: bool, limit: i64, json: bool) -> Resul
 
 async fn add(database: &Database, whom: &Whom, note: Option<&str>) -> Result<(), Failure> {
     let (group, number) = meant(&database.config, whom)?;
-    let added = database
-        .store
-        .add_opt_out(&group, &number, note)
-        .await
-        .map_err(database::failed)?;
-    let what = if added {
+    let change = ConsentChange {
+        group: &group,
+        address: &number,
+        opts_out: true,
+        source: Source::Operator,
+        asked_at: None,
+        note,
+    };
+    let effect = database.store.change_consent(&change).await.map_err(database::failed)?;
+    let what = if effect == Effect::Began {
         "will not be texted any more"
     } else {
         "had opted out already"
     };
-    output::print(&format!("{number} {what} (group `{group}`)"))
+    output::print(&format!("{} {what} (group `{group}`)", number.key()))
 }
 
 async fn remove(database: &Database, whom: &Whom) -> Result<(), Failure> {
     let (group, number) = meant(&database.config, whom)?;
-    if database
-        .store
-        .remove_opt_out(&group, &number)
-        .await
-        .map_err(database::failed)?
-    {
-        return output::print(&format!("{number} may be texted again (group `{group}`)"));
+    let change = ConsentChange {
+        group: &group,
+        address: &number,
+        opts_out: false,
+        source: Source::Operator,
+        asked_at: None,
+        note: None,
+    };
+    let effect = database.store.change_consent(&change).await.map_err(database::failed)?;
+    if effect == Effect::Lifted {
+        return output::print(&format!("{} may be texted again (group `{group}`)", number.key()));
     }
-    Err(anyhow::anyhow!("{number} has no opt-out in force (group `{group}`)").into())
+    Err(anyhow::anyhow!("{} has no opt-out in force (group `{group}`)", number.key()).into())
 }
 
 /// The suppression group and the number's one spelling.
-fn meant(config: &Config, whom: &Whom) -> Result<(String, String), Failure> {
+fn meant(config: &Config, whom: &Whom) -> Result<(String, Address), Failure> {
     let endpoint = match (&whom.endpoint, config.endpoints.as_slice()) {
         (None, [first, others @ ..])
             if others
                 .iter()
-                .all(|other| other.suppression_group == first.suppression_group) =>
+                .all(|other| other.suppression_group() == first.suppression_group()) =>
         {
             first
         }
@@ -136,7 +144,7 @@ fn meant(config: &Config, whom: &Whom) -> Result<(String, String), Failure> {
     };
     let address = phone::normalise(&whom.number, &endpoint.reading.numbers);
     match address.kind() {
-        Kind::Number | Kind::Short => Ok((endpoint.suppression_group.clone(), address.key().to_owned())),
+        Kind::Number | Kind::Short => Ok((endpoint.suppression_group().to_owned(), address)),
         Kind::Alpha | Kind::Opaque | Kind::Missing => Err(Failure::usage(
             format!("`{}` is not a number", whom.number),
             "write it with its country code, as in `+12025550143`",
@@ -160,14 +168,12 @@ mod tests {
     fn a_number_gets_its_one_spelling_and_the_group_of_its_endpoint() {
         let config = configured(TWO_ENDPOINTS);
         let pair = |group: &str| (group.to_owned(), "+12025550143".to_owned());
-        assert_eq!(
-            meant(&config, &whom("+1 (202) 555-0143", Some("main"))).unwrap(),
-            pair("default")
-        );
-        assert_eq!(
-            meant(&config, &whom("12025550143", Some("other"))).unwrap(),
-            pair("other")
-        );
+        let asked = |number: &str, endpoint: &str| {
+            let (group, address) = meant(&config, &whom(number, Some(endpoint))).unwrap();
+            (group, address.key().to_owned())
+        };
+        assert_eq!(asked("+1 (202) 555-0143", "main"), pair("main"));
+        assert_eq!(asked("12025550143", "other"), pair("other"));
     }
 
     #[test]
@@ -185,7 +191,8 @@ mod tests {
 
     #[test]
     fn one_group_needs_no_endpoint() {
-        let config = configured(&TWO_ENDPOINTS.replace("suppression_group = \"other\"", ""));
-        assert_eq!(meant(&config, &whom("+12025550143", None)).unwrap().0, "default");
+        let config =
+            configured(&TWO_ENDPOINTS.replace("suppression_group = \"other\"", "suppression_group = \"main\""));
+        assert_eq!(meant(&config, &whom("+12025550143", None)).unwrap().0, "main");
     }
 }

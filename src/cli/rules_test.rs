@@ -365,6 +365,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
 pub(super) fn reason(reason: LeftOut) -> &'static str {
     match reason {
         LeftOut::OptedOut => "the sender opts out with this message",
+        LeftOut::AwaitsReview => "the message may be an opt-out, which a person decides",
         LeftOut::AlreadyReplying => "the message has its one reply already",
         LeftOut::SenderNotAnswerable => "the sender is not a number that can be answered",
         LeftOut::EndpointCannotReply => "the endpoint has no `reply` account to send with",

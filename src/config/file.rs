@@ -107,6 +107,9 @@ pub(super) struct Endpoint {
     pub(super) skip_reply_if_gateway_rule_matched: bool,
     pub(super) suppression_group: Option<String>,
     #[serde(default)]
+    pub(super) suppression_groups: BTreeMap<String, String>,
+    pub(super) store_text: Option<bool>,
+    #[serde(default)]
     pub(super) consent: Consent,
 }
 
@@ -150,13 +153,15 @@ pub(super) struct Consent {
     pub(super) opt_out_text: Option<TextOrNone>,
     pub(super) opt_in_text: Option<TextOrNone>,
     pub(super) help_text: Option<TextOrNone>,
+    pub(super) on_opt_out: Vec<String>,
+    pub(super) on_opt_in: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phrases {
     Suppress,
-    Off,
+    Review,
 }
 
 #[derive(Debug, Deserialize)]

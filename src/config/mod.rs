@@ -51,12 +51,38 @@ pub struct Config {
     pub worker: Worker,
     /// How many automatic replies one sender gets.
     pub loop_guard: LoopGuard,
+    /// How long what is stored is kept.
+    pub retention: Retention,
+    /// Under which the numbers of erased people are hashed; `None` where nobody can be erased.
+    pub erasure_key: Option<SecretString>,
+    /// Who is told of changes of consent, by name.
+    pub webhooks: BTreeMap<String, WebhookSpec>,
     /// The inbound URLs, in the order of the file; names and paths are unique, and there is at least one.
     pub endpoints: Vec<Endpoint>,
     /// The actions by name.
     pub actions: BTreeMap<String, ActionSpec>,
     /// The rules in order, with what planning must know about the actions.
     pub rulebook: Rulebook,
+}
+
+/// How long what is stored is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retention {
+    /// Messages with their jobs; `None`: for ever.
+    pub messages: Option<Duration>,
+    /// Evidence of consent that is over; `None`: for ever. An opt-out in force and its evidence are kept in any case.
+    pub consent: Option<Duration>,
+}
+
+/// Who is told of changes of consent.
+#[derive(Debug)]
+pub struct WebhookSpec {
+    /// Its name.
+    pub name: String,
+    /// The request, but for its body; its `sign` is always there.
+    pub request: HttpSpec,
+    /// The longest that one attempt may take.
+    pub timeout: Duration,
 }
 
 /// The public listener.
@@ -161,8 +187,15 @@ pub struct Endpoint {
     pub help_text: Option<Template>,
     /// Whether rules do not reply where the gateway's own rule matched.
     pub skip_reply_if_gateway_rule_matched: bool,
-    /// Endpoints of one group share their opt-outs.
-    pub suppression_group: String,
+    /// Whether its texts are kept once their actions have run.
+    pub store_text: bool,
+}
+
+impl Endpoint {
+    /// The suppression group of most of its recipients, often of all.
+    pub fn suppression_group(&self) -> &str {
+        &self.policy.groups.own
+    }
 }
 
 /// What becomes of a delivery that does not verify.

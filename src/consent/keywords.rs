@@ -3,13 +3,15 @@
 //! It must keep the words that law and carriers fix out of anybody's reach.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::LazyLock;
+
+use sha2::{Digest, Sha256};
 
 use super::normalise::normalise;
 use super::phrases::{Fnv, Table, Token};
 use super::words::{AFFIXES, EMPHASIS, KEYWORDS, MISSPELLINGS, POLITE, RUN_ON, Strength, list};
-use super::{ConsentEvent, Decision, MAX_KEYWORD_WORDS};
+use super::{ConsentEvent, Decision, MAX_KEYWORD_WORDS, RULES_VERSION};
 
 /// Words of the longest keyword and of the longest politeness.
 const MAX_GRAM: usize = 4;
@@ -19,6 +21,8 @@ const MAX_SPELT_WORDS: usize = 14;
 const MAX_WORD_CHARS: usize = 64;
 /// Letters beyond which a word is not looked at for misspellings.
 const MAX_MISSPELT_BYTES: usize = 32;
+/// Hexadecimal digits that tell one operator's changes from another's.
+const VERSION_DIGITS: usize = 8;
 /// Words whose letters may be repeated ("stoppp", "unsubscribee").
 const STRETCHED: [&str; 10] = [
     "stop",
@@ -38,12 +42,29 @@ const NOT_STRETCHED: &str = "stoop";
 /// What becomes of a text that asks to stop in a sentence of its own words (tier 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum PhrasePolicy {
-    /// Only keywords count. In the United States any wording that a reasonable person understands must be honoured
-    /// (47 CFR 64.1200(a)(10)), so this is for elsewhere.
-    Off,
     /// It is an opt-out like any other.
     #[default]
     Suppress,
+    /// A person decides ([`ConsentEvent::Review`]). In the United States any wording that a reasonable person
+    /// understands must be honoured (47 CFR 64.1200(a)(10)), so this is for elsewhere, or for who answers quickly.
+    Review,
+}
+
+impl PhrasePolicy {
+    /// What a text means in which a phrase was found.
+    pub(crate) fn event(self) -> ConsentEvent {
+        match self {
+            Self::Suppress => ConsentEvent::OptOut,
+            Self::Review => ConsentEvent::Review,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Suppress => "suppress",
+            Self::Review => "review",
+        }
+    }
 }
 
 /// What an operator changes about the built-in words.
@@ -89,11 +110,23 @@ pub enum VocabularyError {
 }
 
 /// The keywords in force. The default is the built-in ones.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Vocabulary {
-    added: HashMap<String, ConsentEvent>,
-    exempt: HashSet<String>,
+    added: BTreeMap<String, ConsentEvent>,
+    exempt: BTreeSet<String>,
     phrases: PhrasePolicy,
+    rules_version: Cow<'static, str>,
+}
+
+impl Default for Vocabulary {
+    fn default() -> Self {
+        Self {
+            added: BTreeMap::new(),
+            exempt: BTreeSet::new(),
+            phrases: PhrasePolicy::default(),
+            rules_version: Cow::Borrowed(RULES_VERSION),
+        }
+    }
 }
 
 /// A keyword found in a text.
@@ -101,13 +134,23 @@ struct Found {
     event: ConsentEvent,
     strength: Strength,
     keyword: Cow<'static, str>,
+    language: Option<&'static str>,
+}
+
+/// What the built-in lists say of a keyword.
+struct Listed {
+    event: ConsentEvent,
+    strength: Strength,
+    /// As listed.
+    keyword: &'static str,
+    language: Option<&'static str>,
 }
 
 /// A set of normalised words.
 type Words = HashSet<String, Fnv>;
 
 struct BuiltIn {
-    keywords: Table<String, (ConsentEvent, Strength, &'static str)>,
+    keywords: Table<String, Listed>,
     misspellings: Table<String, &'static str>,
     stretched: Table<String, &'static str>,
     run_on: HashSet<&'static str>,
@@ -123,9 +166,12 @@ static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| {
     for group in KEYWORDS {
         for word in list(group.words) {
             // The first group that names a word decides: some words belong to several languages.
-            keywords
-                .entry(normalise(word))
-                .or_insert((group.event, group.strength, word));
+            keywords.entry(normalise(word)).or_insert(Listed {
+                event: group.event,
+                strength: group.strength,
+                keyword: word,
+                language: group.language,
+            });
         }
     }
     let misspellings = MISSPELLINGS
@@ -175,6 +221,7 @@ impl Vocabulary {
             problems.extend(words.iter().filter_map(|word| vocabulary.add(event, word).err()));
         }
         if problems.is_empty() {
+            vocabulary.rules_version = vocabulary.version();
             Ok(vocabulary)
         } else {
             Err(problems)
@@ -184,6 +231,35 @@ impl Vocabulary {
     /// What becomes of phrases.
     pub fn phrases(&self) -> PhrasePolicy {
         self.phrases
+    }
+
+    /// Which rules decide, for the evidence: [`RULES_VERSION`], and where an operator changed anything, `+` and eight
+    /// hexadecimal digits that stand for those changes. Additions that add nothing change nothing.
+    pub fn rules_version(&self) -> &str {
+        &self.rules_version
+    }
+
+    /// The version's digits are the beginning of SHA-256 over the words in their order, one on a line with its use.
+    fn version(&self) -> Cow<'static, str> {
+        if self.added.is_empty() && self.exempt.is_empty() && self.phrases == PhrasePolicy::default() {
+            return Cow::Borrowed(RULES_VERSION);
+        }
+        let mut hash = Sha256::new();
+        let mut line = |usage: &str, word: &str| {
+            for part in [usage, "\t", word, "\n"] {
+                hash.update(part);
+            }
+        };
+        line("phrases", self.phrases.as_str());
+        for (word, event) in &self.added {
+            line(event.as_str(), word);
+        }
+        for word in &self.exempt {
+            line("exempt", word);
+        }
+        let digits = hex::encode(hash.finalize());
+        let digits = digits.get(..VERSION_DIGITS).unwrap_or(&digits);
+        Cow::Owned(format!("{RULES_VERSION}+{digits}"))
     }
 
     fn add(&mut self, event: ConsentEvent, word: &str) -> Result<(), VocabularyError> {
@@ -208,11 +284,7 @@ impl Vocabulary {
             return None;
         }
         let found = self.listed(&joined(tokens, " "))?;
-        Some(Decision {
-            event: found.event,
-            tier: 1,
-            keyword: found.keyword,
-        })
+        Some(found.at_tier(1))
     }
 
     /// Tier 2: nothing but keywords and what adds nothing to them.
@@ -225,11 +297,7 @@ impl Vocabulary {
             .run(&letters)
             .or_else(|| self.broken(tokens))
             .or_else(|| self.inflected(tokens))?;
-        Some(Decision {
-            event: found.event,
-            tier: 2,
-            keyword: found.keyword,
-        })
+        Some(found.at_tier(2))
     }
 
     /// A sentence that is an opt-out keyword of no other use, with politeness.
@@ -237,22 +305,19 @@ impl Vocabulary {
         let found = self
             .run(&spelt_out(sentence))
             .filter(|found| found.event == ConsentEvent::OptOut)?;
-        (found.strength != Strength::Weak).then_some(Decision {
-            event: found.event,
-            tier: 3,
-            keyword: found.keyword,
-        })
+        (found.strength != Strength::Weak).then(|| found.at_tier(3))
     }
 
     fn listed(&self, word: &str) -> Option<Found> {
         if self.exempt.contains(word) {
             return None;
         }
-        if let Some((event, strength, keyword)) = BUILT_IN.keywords.get(word) {
+        if let Some(listed) = BUILT_IN.keywords.get(word) {
             return Some(Found {
-                event: *event,
-                strength: *strength,
-                keyword: Cow::Borrowed(*keyword),
+                event: listed.event,
+                strength: listed.strength,
+                keyword: Cow::Borrowed(listed.keyword),
+                language: listed.language,
             });
         }
         let (keyword, event) = self.added.get_key_value(word)?;
@@ -260,6 +325,7 @@ impl Vocabulary {
             event: *event,
             strength: Strength::Weak,
             keyword: Cow::Owned(keyword.clone()),
+            language: None,
         })
     }
 
@@ -360,6 +426,15 @@ const HELP_FILLERS: [&str; 4] = ["me", "us", "i", "need"];
 const OPT_IN_FILLERS: [&str; 2] = ["again", "me"];
 
 impl Found {
+    fn at_tier(self, tier: u8) -> Decision {
+        Decision {
+            event: self.event,
+            tier,
+            keyword: self.keyword,
+            language: self.language,
+        }
+    }
+
     /// The one that counts when a text holds two: opt-out before anything else, then the keyword of fewer meanings.
     fn stronger(self, other: Self) -> Self {
         let weight = |found: &Self| (found.event == ConsentEvent::OptOut, found.strength != Strength::Weak);
@@ -371,6 +446,7 @@ impl Found {
             ConsentEvent::OptOut => self.strength != Strength::Weak && BUILT_IN.emphasis.contains(emphasis),
             ConsentEvent::OptIn => OPT_IN_FILLERS.contains(&emphasis),
             ConsentEvent::Help => HELP_FILLERS.contains(&emphasis),
+            ConsentEvent::Review => false,
         }
     }
 }
@@ -395,7 +471,7 @@ fn checked(word: &str) -> Result<String, VocabularyError> {
 fn exemption(word: &str) -> Result<String, VocabularyError> {
     let normal = checked(word)?;
     match BUILT_IN.keywords.get(&normal) {
-        Some((_, Strength::Fixed, _)) => Err(VocabularyError::Fixed(normal)),
+        Some(listed) if listed.strength == Strength::Fixed => Err(VocabularyError::Fixed(normal)),
         Some(_) => Ok(normal),
         None => Err(VocabularyError::Unknown(normal)),
     }

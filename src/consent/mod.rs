@@ -46,17 +46,32 @@ pub enum ConsentEvent {
     OptIn,
     /// Say who you are and how to stop.
     Help,
+    /// A phrase (tier 3) that may ask to stop, where the operator wants a person to decide ([`PhrasePolicy::Review`]).
+    Review,
 }
 
 impl ConsentEvent {
-    /// The word in the database, in logs and in the API: `opt_out`, `opt_in`, `help`.
+    /// The word in the database, in logs and in the API: `opt_out`, `opt_in`, `help`, `opt_out_review`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OptOut => "opt_out",
             Self::OptIn => "opt_in",
             Self::Help => "help",
+            Self::Review => "opt_out_review",
         }
     }
+}
+
+/// Names what the rules of this room decide; a change of words or code that may decide a text otherwise raises it, so that
+/// evidence can be read against the rules of its day. Version 1 was not recorded.
+pub const RULES_VERSION: &str = "2";
+
+/// The language of a stored code, as decisions name it.
+pub fn language(code: &str) -> Option<&'static str> {
+    words::KEYWORDS
+        .iter()
+        .filter_map(|group| group.language)
+        .find(|language| *language == code)
 }
 
 /// The tier of what the provider recognised and answered by itself.
@@ -71,6 +86,9 @@ pub struct Decision {
     pub tier: u8,
     /// The keyword as listed, or the words of the phrase.
     pub keyword: Cow<'static, str>,
+    /// The language (ISO 639-1) that the keyword or the phrase is of. `None` for what is of none in particular: STOP, the
+    /// provider's word, an operator's own, an emoji.
+    pub language: Option<&'static str>,
 }
 
 /// Classifies a text; `None` for everything that is not about consent. Total, and linear in the length of the text.
@@ -90,9 +108,12 @@ pub fn classify(text: &str, vocabulary: &Vocabulary) -> Option<Decision> {
     if is_reaction(text) {
         return None;
     }
-    vocabulary.keywords_only(tokens).or_else(|| match vocabulary.phrases() {
-        PhrasePolicy::Off => None,
-        PhrasePolicy::Suppress => phrase(text, tokens, vocabulary),
+    vocabulary.keywords_only(tokens).or_else(|| {
+        let found = phrase(text, tokens, vocabulary)?;
+        Some(Decision {
+            event: vocabulary.phrases().event(),
+            ..found
+        })
     })
 }
 
@@ -191,6 +212,7 @@ fn stop_sign(text: &str) -> Option<Decision> {
         event: ConsentEvent::OptOut,
         tier: 2,
         keyword: Cow::Borrowed("\u{1f6d1}"),
+        language: None,
     })
 }
 
@@ -224,6 +246,7 @@ fn by_phrase(matched: &[Token<'_>]) -> Decision {
         event: ConsentEvent::OptOut,
         tier: 3,
         keyword: Cow::Owned(words.join(" ")),
+        language: None,
     }
 }
 

@@ -172,6 +172,74 @@ fn a_decision_names_its_tier_and_its_keyword() {
 }
 
 #[test]
+fn a_decision_names_the_language_of_its_word() {
+    let language = |text: &str| classify(text, &Vocabulary::default()).map(|decision| decision.language);
+    for (text, expected) in [
+        ("STOP", None),
+        ("ARRET", Some("fr")),
+        ("baja por favor", Some("es")),
+        ("Abmelden", Some("de")),
+        ("unsub", Some("en")),
+        ("\u{1f6d1}", None),
+    ] {
+        assert_eq!(language(text), Some(expected), "{text}");
+    }
+    let own = Vocabulary::with(&Additions {
+        opt_out: vec!["genug davon".to_owned()],
+        ..Additions::default()
+    });
+    let own = classify("genug davon", &own.unwrap()).unwrap();
+    assert_eq!((own.language, &*own.keyword), (None, "genug davon"));
+}
+
+#[test]
+fn the_version_of_the_rules_tells_an_operators_changes_apart() {
+    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let version = |additions: &Additions| Vocabulary::with(additions).unwrap().rules_version().to_owned();
+    let plain = Additions::default();
+    assert_eq!(Vocabulary::default().rules_version(), RULES_VERSION);
+    assert_eq!(version(&plain), RULES_VERSION);
+    let known = Additions {
+        opt_out: words(&["Stop!"]),
+        ..plain.clone()
+    };
+    assert_eq!(version(&known), RULES_VERSION, "an addition that adds nothing");
+    let one = Additions {
+        opt_out: words(&["no promos", "No more of it"]),
+        ..plain.clone()
+    };
+    let digits = version(&one);
+    let digits = digits.strip_prefix(&format!("{RULES_VERSION}+")).unwrap();
+    assert!(
+        digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{digits}"
+    );
+    let same = Additions {
+        opt_out: words(&["no more of it!", "NO PROMOS"]),
+        ..plain.clone()
+    };
+    let others = [
+        Additions {
+            help: one.opt_out.clone(),
+            ..plain.clone()
+        },
+        Additions {
+            exempt: words(&["cancel"]),
+            ..plain.clone()
+        },
+        Additions {
+            phrases: PhrasePolicy::Review,
+            ..plain
+        },
+    ];
+    assert_eq!(version(&one), version(&same), "neither order nor spelling is a change");
+    let mut versions: Vec<_> = others.iter().chain([&one]).map(version).collect();
+    versions.sort();
+    versions.dedup();
+    assert_eq!(versions.len(), 4, "{versions:?}");
+}
+
+#[test]
 fn an_opt_out_beats_what_else_a_text_asks() {
     assert_eq!(decided("help stop"), "opt_out");
     assert_eq!(decided("start stop"), "opt_out");
@@ -184,7 +252,7 @@ fn an_operator_can_add_words_and_exempt_ambiguous_ones() {
         opt_in: vec!["YES".to_owned(), "join".to_owned()],
         help: vec!["menu".to_owned()],
         exempt: vec!["Cancel".to_owned(), "end".to_owned()],
-        phrases: PhrasePolicy::Off,
+        phrases: PhrasePolicy::Review,
     };
     let vocabulary = Vocabulary::with(&additions).unwrap();
     let event = |text: &str| classify(text, &vocabulary).map(|decision| decision.event);
@@ -197,7 +265,7 @@ fn an_operator_can_add_words_and_exempt_ambiguous_ones() {
     }
     assert_eq!(event("stop"), Some(ConsentEvent::OptOut));
     assert_eq!(event("stop please"), Some(ConsentEvent::OptOut));
-    assert_eq!(event("stop texting me"), None);
+    assert_eq!(event("stop texting me"), Some(ConsentEvent::Review));
 }
 
 #[test]

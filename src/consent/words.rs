@@ -18,14 +18,21 @@ pub(crate) enum Strength {
 
 /// A group of keywords of one meaning.
 pub(crate) struct Group {
+    /// The language (ISO 639-1), for words that belong to one.
+    pub(crate) language: Option<&'static str>,
     pub(crate) event: ConsentEvent,
     pub(crate) strength: Strength,
     /// Separated by commas and line ends; read with [`list`].
     pub(crate) words: &'static str,
 }
 
-const fn group(event: ConsentEvent, strength: Strength, words: &'static str) -> Group {
-    Group { event, strength, words }
+const fn group(language: Option<&'static str>, event: ConsentEvent, strength: Strength, words: &'static str) -> Group {
+    Group {
+        language,
+        event,
+        strength,
+        words,
+    }
 }
 
 /// The entries of a list that is written with commas.
@@ -37,15 +44,17 @@ pub(crate) fn list(words: &'static str) -> impl Iterator<Item = &'static str> {
 pub(crate) const KEYWORDS: &[Group] = &[
     // 47 CFR 64.1200(a)(10); CTIA Messaging Principles 5.1.3; Twilio, Telnyx, Plivo, AWS default lists.
     group(
+        None,
         OptOut,
         Strength::Fixed,
         "
         stop, stopall, stop all, unsubscribe, unsubscribe all, opt out, optout, opt-out all,
         optoutall",
     ),
-    group(OptOut, Strength::Weak, "cancel, end, quit, revoke"),
+    group(None, OptOut, Strength::Weak, "cancel, end, quit, revoke"),
     // Plivo UNSUB (and Brevo for Norway); old footers; spellings of "unsubscribe" in two words.
     group(
+        Some("en"),
         OptOut,
         Strength::Strong,
         "
@@ -54,14 +63,16 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // AWS REMOVE and TD; EXIT, CEASE: pleaded as revocations in 2025 complaints.
     group(
+        Some("en"),
         OptOut,
         Strength::Weak,
         "remove, td, exit, cease, cease and desist, desist, discontinue",
     ),
     // Canada: mandatory on short codes (CWTA); Twilio Proxy adds the other spellings.
-    group(OptOut, Strength::Fixed, "arrêt, arrête, arrett"),
+    group(Some("fr"), OptOut, Strength::Fixed, "arrêt, arrête, arrett"),
     // French; "STOP PUB" and "STOP SMS" stand in French footers.
     group(
+        Some("fr"),
         OptOut,
         Strength::Strong,
         "
@@ -70,12 +81,14 @@ pub(crate) const KEYWORDS: &[Group] = &[
         désinscris moi, me désinscrire, stop pub, stopsms, stoppub",
     ),
     group(
+        Some("fr"),
         OptOut,
         Strength::Weak,
         "annuler, annule, annulez, résilier, fin, terminer, supprimer, supprimez, ça suffit",
     ),
     // Spanish. BAJA is customary in Spain and Latin America.
     group(
+        Some("es"),
         OptOut,
         Strength::Strong,
         "
@@ -84,6 +97,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         desinscribir, desinscribirme, cancelar suscripción, anular suscripción, cancelar mensajes",
     ),
     group(
+        Some("es"),
         OptOut,
         Strength::Weak,
         "
@@ -93,11 +107,13 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // German.
     group(
+        Some("de"),
         OptOut,
         Strength::Strong,
         "stopp, abmelden, abmeldung, abbestellen, austragen, abmelden bitte, newsletter abmelden",
     ),
     group(
+        Some("de"),
         OptOut,
         Strength::Weak,
         "
@@ -106,6 +122,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Italian. "fine" is left out: it is English for "all right".
     group(
+        Some("it"),
         OptOut,
         Strength::Strong,
         "
@@ -113,6 +130,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         cancellami, cancellatemi, rimuovimi, basta sms",
     ),
     group(
+        Some("it"),
         OptOut,
         Strength::Weak,
         "
@@ -121,6 +139,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Portuguese.
     group(
+        Some("pt"),
         OptOut,
         Strength::Strong,
         "
@@ -129,6 +148,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         cancelar sms",
     ),
     group(
+        Some("pt"),
         OptOut,
         Strength::Weak,
         "
@@ -137,6 +157,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Dutch and Afrikaans.
     group(
+        Some("nl"),
         OptOut,
         Strength::Strong,
         "
@@ -144,6 +165,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         schrijf mij uit, teken uit",
     ),
     group(
+        Some("nl"),
         OptOut,
         Strength::Weak,
         "
@@ -152,6 +174,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Swedish, Danish, Norwegian, Finnish, Icelandic. Finnish "peru" is left out: it is a country.
     group(
+        None,
         OptOut,
         Strength::Strong,
         "
@@ -160,6 +183,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         lopeta",
     ),
     group(
+        None,
         OptOut,
         Strength::Weak,
         "
@@ -168,6 +192,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Polish, Czech, Slovak, Hungarian, Romanian, and the South Slavic and Baltic languages in Latin letters.
     group(
+        None,
         OptOut,
         Strength::Strong,
         "
@@ -177,6 +202,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         odjavi se, odjavite me, atsisakau, atrakstīties, loobu",
     ),
     group(
+        None,
         OptOut,
         Strength::Weak,
         "
@@ -187,6 +213,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Turkish. RET is what Turkish footers ask for.
     group(
+        Some("tr"),
         OptOut,
         Strength::Strong,
         "
@@ -194,23 +221,27 @@ pub(crate) const KEYWORDS: &[Group] = &[
         mesaj istemiyorum",
     ),
     group(
+        Some("tr"),
         OptOut,
         Strength::Weak,
         "iptal, iptal et, dur, durdur, durdurun, ret, çık, çıkış, istemiyorum",
     ),
     // Greek.
     group(
+        Some("el"),
         OptOut,
         Strength::Strong,
         "στοπ, απεγγραφή, διαγραφή, κατάργηση εγγραφής",
     ),
     group(
+        Some("el"),
         OptOut,
         Strength::Weak,
         "σταμάτα, σταματήστε, ακύρωση, διακοπή, τέλος, έξοδος",
     ),
     // Russian, Ukrainian, Bulgarian, Serbian, Macedonian.
     group(
+        None,
         OptOut,
         Strength::Strong,
         "
@@ -219,6 +250,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         отпиши ме, одјава, одјави, отказаться от рассылки, отключить рассылку",
     ),
     group(
+        None,
         OptOut,
         Strength::Weak,
         "
@@ -228,6 +260,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Arabic, with and without hamza, Persian, Urdu.
     group(
+        None,
         OptOut,
         Strength::Strong,
         "
@@ -236,6 +269,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         لغو اشتراک, ستوب",
     ),
     group(
+        None,
         OptOut,
         Strength::Weak,
         "
@@ -244,17 +278,20 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Hebrew: הסר is what Israeli footers ask for.
     group(
+        Some("he"),
         OptOut,
         Strength::Strong,
         "הסר, הסרה, הסירו, הסירו אותי, הסר אותי, תסירו אותי, להסרה, להסיר, הסירני, הסר אותי מהרשימה",
     ),
     group(
+        Some("he"),
         OptOut,
         Strength::Weak,
         "עצור, עצרו, די, הפסק, הפסיקו, תפסיקו, תפסיק, בטל, ביטול, סטופ",
     ),
     // Hindi, Marathi, Bengali, Tamil, Telugu, Gujarati, Punjabi; Hindi in Latin letters.
     group(
+        None,
         OptOut,
         Strength::Strong,
         "
@@ -263,9 +300,15 @@ pub(crate) const KEYWORDS: &[Group] = &[
         बंद करा, বন্ধ করুন, বন্ধ করো, বন্ধ কর, স্টপ, நிறுத்து, நிறுத்தவும், ఆపు, ఆపండి, બંધ કરો,
         ਬੰਦ ਕਰੋ, band karo, bandh karo, band kar do, msg band karo, message band karo, sms band karo",
     ),
-    group(OptOut, Strength::Weak, "बंद, बन्द, रद्द करें, रद्द, বন্ধ, থামুন, થોભો, ਬੰਦ, ruko"),
+    group(
+        None,
+        OptOut,
+        Strength::Weak,
+        "बंद, बन्द, रद्द करें, रद्द, বন্ধ, থামুন, થોભો, ਬੰਦ, ruko",
+    ),
     // Thai, Vietnamese, Indonesian and Malay, Filipino, Swahili.
     group(
+        None,
         OptOut,
         Strength::Strong,
         "
@@ -275,6 +318,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         ihinto",
     ),
     group(
+        None,
         OptOut,
         Strength::Weak,
         "
@@ -283,6 +327,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
     ),
     // Chinese (退订 and TD are what Chinese footers ask for), Japanese, Korean.
     group(
+        None,
         OptOut,
         Strength::Strong,
         "
@@ -292,6 +337,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         무료거부, 무료수신거부, 구독취소, 구독 취소, 구독해지, 수신중단",
     ),
     group(
+        None,
         OptOut,
         Strength::Weak,
         "
@@ -299,8 +345,14 @@ pub(crate) const KEYWORDS: &[Group] = &[
         ストップ, キャンセル, 중지, 정지, 해지, 취소, 그만, 중단, 거부, 스톱, 스탑, 멈춰",
     ),
     // Opt-in: Twilio, Telnyx and Plivo defaults; Adobe SUBSCRIBE. YES and GO answer other questions too: not built in.
-    group(OptIn, Strength::Fixed, "start, unstop, startall, start all, un stop"),
     group(
+        None,
+        OptIn,
+        Strength::Fixed,
+        "start, unstop, startall, start all, un stop",
+    ),
+    group(
+        None,
         OptIn,
         Strength::Weak,
         "
@@ -308,6 +360,7 @@ pub(crate) const KEYWORDS: &[Group] = &[
         unstop all",
     ),
     group(
+        None,
         OptIn,
         Strength::Weak,
         "
@@ -320,8 +373,9 @@ pub(crate) const KEYWORDS: &[Group] = &[
         수신동의",
     ),
     // Help: CTIA (HELP, INFO); Canada (HELP, AIDE, INFO).
-    group(Help, Strength::Fixed, "help, aide"),
+    group(None, Help, Strength::Fixed, "help, aide"),
     group(
+        None,
         Help,
         Strength::Weak,
         "

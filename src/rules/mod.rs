@@ -9,13 +9,15 @@ mod sender;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::consent::{self, ConsentEvent, Decision};
 use crate::job::JobKind;
 use crate::message::{AnsweredEvent, InboundMessage};
+use crate::phone::Address;
 
 pub use explain::{Explanation, LeftOutJob, TriedRule, explain};
 pub use matcher::{Keyword, Matcher, RuleError};
@@ -60,6 +62,12 @@ pub struct EndpointPolicy {
     pub endpoint: String,
     /// Opt-out, opt-in and help words.
     pub vocabulary: consent::Vocabulary,
+    /// Whose opt-outs count here, and where those made here count.
+    pub groups: Groups,
+    /// Actions for every message whose opt-out counts; none of them sends anything to the sender.
+    pub on_opt_out: Vec<String>,
+    /// Actions for every message whose opt-in counts; none of them sends anything to the sender.
+    pub on_opt_in: Vec<String>,
     /// Whether the endpoint's gateway can send at all, as configured.
     pub can_reply: bool,
     /// Whether an opt-out is confirmed once.
@@ -72,11 +80,46 @@ pub struct EndpointPolicy {
     pub skip_reply_if_gateway_rule_matched: bool,
 }
 
+/// The suppression groups of an endpoint: what counts as one programme, so that an opt-out from it is one from all of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Groups {
+    /// That of every recipient not named below.
+    pub own: Arc<str>,
+    /// Numbers of ours that belong to another programme, by their [`Address::suppression_key`].
+    pub by_recipient: BTreeMap<String, Arc<str>>,
+}
+
+impl Groups {
+    /// One group whatever the recipient.
+    pub fn all(group: &str) -> Self {
+        Self {
+            own: Arc::from(group),
+            by_recipient: BTreeMap::new(),
+        }
+    }
+
+    /// The group of a text to this number of ours.
+    pub fn of(&self, recipient: &Address) -> Arc<str> {
+        let named = if self.by_recipient.is_empty() {
+            None
+        } else {
+            self.by_recipient.get(&recipient.suppression_key())
+        };
+        Arc::clone(named.unwrap_or(&self.own))
+    }
+}
+
 /// What one message causes.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Plan {
     /// What the message says about consent.
     pub consent: Option<consent::Decision>,
+    /// The version of the rules that decided about consent; empty where nothing was decided.
+    pub rules_version: String,
+    /// The suppression group of the conversation.
+    pub group: Arc<str>,
+    /// Of an opt-out: why no confirmation is planned, if none is.
+    pub unconfirmed: Option<&'static str>,
     /// The first rule that matched.
     pub rule: Option<String>,
     /// The jobs to store with the message; at most one of them sends, and no action appears twice.
@@ -97,6 +140,8 @@ pub struct PlannedJob {
     pub captures: Value,
     /// Whether it sends something to the sender.
     pub sends: bool,
+    /// Whether it runs only if what the message says about consent counts.
+    pub follows_consent: bool,
 }
 
 impl std::fmt::Debug for PlannedJob {
@@ -143,6 +188,8 @@ pub enum Standing {
 pub enum LeftOut {
     /// The message is an opt-out: nothing but its confirmation may go back.
     OptedOut,
+    /// The message may be an opt-out, and a person decides whether it is.
+    AwaitsReview,
     /// The message has its one reply already.
     AlreadyReplying,
     /// The sender is a short code, a name or missing.
@@ -159,6 +206,23 @@ pub enum LeftOut {
     ProviderAnswered,
 }
 
+impl LeftOut {
+    /// In words, for the evidence.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::OptedOut => "the message is an opt-out",
+            Self::AlreadyReplying => "the message has its one reply already",
+            Self::SenderNotAnswerable => "the sender is not a number that can be answered",
+            Self::EndpointCannotReply => "the endpoint cannot reply as configured",
+            Self::GatewayRuleMatched => "a rule of the gateway's own matched and may have answered",
+            Self::AlreadyOrdered => "an earlier rule ordered the same action",
+            Self::SwitchedOff => "the configuration says not to",
+            Self::ProviderAnswered => "the provider has replied by itself",
+            Self::AwaitsReview => "the message may be an opt-out, which a person decides",
+        }
+    }
+}
+
 /// Plans `message`: what it says about consent, the rule that matched, the jobs it causes.
 ///
 /// Consent is classified before any rule. An opt-out allows its confirmation and nothing else to be sent; an opt-in's
@@ -169,7 +233,10 @@ pub enum LeftOut {
 /// consent is recorded and nothing is sent on top.
 pub fn plan(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMessage, standing: Standing) -> Plan {
     if message.encrypted {
-        return Plan::default();
+        return Plan {
+            group: policy.groups.of(&message.recipient),
+            ..Plan::default()
+        };
     }
     let consent = consent_of(policy, message);
     plan_with(rulebook, policy, message, standing, consent)
@@ -209,16 +276,49 @@ fn plan_with(
     };
     if standing != Standing::Verified {
         plan.consent = plan.consent.filter(|decision| decision.event == ConsentEvent::OptOut);
-        plan.jobs.retain(|job| job.kind == JobKind::Action);
+        plan.jobs
+            .retain(|job| job.kind == JobKind::Action && !(job.follows_consent && plan.consent.is_none()));
+        plan.unconfirmed = Some("the message was not signed as it should be");
     }
+    if plan.consent.is_some() {
+        policy.vocabulary.rules_version().clone_into(&mut plan.rules_version);
+    }
+    plan.group = policy.groups.of(&message.recipient);
     plan
 }
 
-/// The opt-out in one part of a longer text: it holds at once, before the rest has come.
-pub fn opt_out_in_part(policy: &EndpointPolicy, message: &InboundMessage) -> Option<Decision> {
-    consent_of(policy, message)
+/// What one part of a longer text causes before the rest has come.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PartPlan {
+    /// The opt-out in it: it holds at once.
+    pub opt_out: Option<Decision>,
+    /// The version of the rules that decided.
+    pub rules_version: String,
+    /// The suppression group of the conversation.
+    pub group: Arc<str>,
+    /// Why an opt-out in it is not confirmed, if it is not.
+    pub unconfirmed: Option<&'static str>,
+}
+
+/// Plans one part: an opt-out in it holds before the rest has come, and is confirmed with the whole.
+pub fn plan_part(policy: &EndpointPolicy, message: &InboundMessage, standing: Standing) -> PartPlan {
+    let opt_out = consent_of(policy, message)
         .filter(|decision| decision.event == ConsentEvent::OptOut)
-        .filter(|_| !message.encrypted)
+        .filter(|_| !message.encrypted);
+    let rules_version = match opt_out {
+        Some(_) => policy.vocabulary.rules_version().to_owned(),
+        None => String::new(),
+    };
+    PartPlan {
+        opt_out,
+        rules_version,
+        group: policy.groups.of(&message.recipient),
+        unconfirmed: match standing {
+            Standing::Verified if message.answered.is_some() => Some(LeftOut::ProviderAnswered.why()),
+            Standing::Verified => None,
+            Standing::Unverified { .. } => Some("the message was not signed as it should be"),
+        },
+    }
 }
 
 /// What the text says about consent, or what the provider says that it says.
@@ -232,6 +332,7 @@ fn consent_of(policy: &EndpointPolicy, message: &InboundMessage) -> Option<Decis
         },
         tier: consent::TIER_OF_THE_PROVIDER,
         keyword: answered.word.clone().into(),
+        language: None,
     });
     // Whoever of the two hears STOP is believed.
     match own {
@@ -265,15 +366,19 @@ fn decide<'a>(
         policy,
         message,
         silence: None,
+        unconfirmed: None,
         jobs: Vec::new(),
         note,
     };
     planner.silence = planner.answer_consent(consent.as_ref().map(|decision| decision.event));
+    planner.follow_consent(consent.as_ref().map(|decision| decision.event));
     let rule = planner.run_rules();
     Plan {
         consent,
         rule,
         jobs: planner.jobs,
+        unconfirmed: planner.unconfirmed.map(LeftOut::why),
+        ..Plan::default()
     }
 }
 
@@ -283,6 +388,8 @@ struct Planner<'a, 'n> {
     message: &'a InboundMessage,
     /// Why rules may send nothing (any more); none while they may.
     silence: Option<LeftOut>,
+    /// Why the compliance reply is not planned.
+    unconfirmed: Option<LeftOut>,
     jobs: Vec<PlannedJob>,
     note: &'n mut dyn FnMut(Note<'a>),
 }
@@ -290,15 +397,20 @@ struct Planner<'a, 'n> {
 impl<'a> Planner<'a, '_> {
     /// Plans the compliance reply, if there is one; says why rules may then send nothing.
     fn answer_consent(&mut self, event: Option<ConsentEvent>) -> Option<LeftOut> {
-        let answer = event.map(|event| match event {
-            ConsentEvent::OptOut => (JobKind::OptOutConfirmation, self.policy.confirm_opt_out),
-            ConsentEvent::OptIn => (JobKind::OptInConfirmation, self.policy.confirm_opt_in),
-            ConsentEvent::Help => (JobKind::HelpReply, self.policy.answer_help),
+        let answer = event.and_then(|event| match event {
+            ConsentEvent::OptOut => Some((JobKind::OptOutConfirmation, self.policy.confirm_opt_out)),
+            ConsentEvent::OptIn => Some((JobKind::OptInConfirmation, self.policy.confirm_opt_in)),
+            ConsentEvent::Help => Some((JobKind::HelpReply, self.policy.answer_help)),
+            ConsentEvent::Review => None,
         });
         let by_provider = self.message.answered.is_some();
+        if by_provider {
+            self.unconfirmed = Some(LeftOut::ProviderAnswered);
+        }
         let answered = by_provider || answer.is_some_and(|(kind, wanted)| self.compliance_reply(kind, wanted));
         match event {
             Some(ConsentEvent::OptOut) => Some(LeftOut::OptedOut),
+            Some(ConsentEvent::Review) => Some(LeftOut::AwaitsReview),
             _ if by_provider => Some(LeftOut::ProviderAnswered),
             _ if answered => Some(LeftOut::AlreadyReplying),
             _ if self.cannot_send().is_some() => self.cannot_send(),
@@ -316,6 +428,7 @@ impl<'a> Planner<'a, '_> {
             Some(LeftOut::SwitchedOff)
         };
         if let Some(reason) = obstacle {
+            self.unconfirmed = Some(reason);
             (self.note)(Note::LeftOut {
                 action: kind.as_str(),
                 rule: None,
@@ -329,8 +442,29 @@ impl<'a> Planner<'a, '_> {
             rule: None,
             captures: Value::Object(serde_json::Map::new()),
             sends: true,
+            follows_consent: false,
         });
         true
+    }
+
+    /// The actions that a change of consent has of itself: it reaches the CRM, whatever the rules say.
+    fn follow_consent(&mut self, event: Option<ConsentEvent>) {
+        let policy = self.policy;
+        let actions = match event {
+            Some(ConsentEvent::OptOut) => &policy.on_opt_out,
+            Some(ConsentEvent::OptIn) => &policy.on_opt_in,
+            Some(ConsentEvent::Help | ConsentEvent::Review) | None => return,
+        };
+        for action in actions {
+            self.jobs.push(PlannedJob {
+                kind: JobKind::Action,
+                action: action.clone(),
+                rule: None,
+                captures: Value::Object(serde_json::Map::new()),
+                sends: false,
+                follows_consent: true,
+            });
+        }
     }
 
     /// Why nothing at all can be sent to this sender from this endpoint.
@@ -398,6 +532,7 @@ impl<'a> Planner<'a, '_> {
                 rule: Some(rule.name.clone()),
                 captures: captures.clone(),
                 sends,
+                follows_consent: false,
             });
         }
     }

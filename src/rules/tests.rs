@@ -27,6 +27,9 @@ fn address(raw: &str) -> Address {
 fn policy() -> EndpointPolicy {
     EndpointPolicy {
         endpoint: "main".to_owned(),
+        groups: Groups::all("main"),
+        on_opt_out: Vec::new(),
+        on_opt_in: Vec::new(),
         vocabulary: consent::Vocabulary::default(),
         can_reply: true,
         confirm_opt_out: true,
@@ -229,9 +232,8 @@ fn no_rule_and_no_match_plan_nothing() {
     assert_eq!(
         plan(&none, &policy(), &message("other")),
         Plan {
-            consent: None,
-            rule: None,
-            jobs: Vec::new()
+            group: "main".into(),
+            ..Plan::default()
         }
     );
     assert!(plan(&Rulebook::default(), &policy(), &message("other")).jobs.is_empty());

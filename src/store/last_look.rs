@@ -5,11 +5,11 @@
 
 use std::time::Instant;
 
-use sha2::{Digest as _, Sha256};
 use sqlx::{Postgres, Transaction};
 
-use super::{Store, StoreError, consent, sends};
+use super::{Store, StoreError, consent};
 use crate::job::Job;
+use crate::phone::suppression_key;
 
 /// How a look begins. Each statement sees what was committed when it began, whatever the server's default. A process that
 /// is frozen while it holds must not hold up a STOP: the server ends it after a second, and the lock goes. One whose client
@@ -22,9 +22,27 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; \
 pub enum LastLook {
     /// The text may leave while the hold lasts.
     Clear(Hold),
-    /// It must not: the person opted out after the gate, or, for the confirmation of an opt-out, that is not in force any
-    /// more or another job's to confirm.
+    /// The person opted out after the gate; or, of a confirmation, what it confirms is no longer in force.
     Suppressed,
+    /// The lease is over, and another may have the job.
+    LeaseLost,
+}
+
+struct Found {
+    is_suppressed: bool,
+    is_ours: bool,
+}
+
+impl Found {
+    fn with(&self, hold: Hold) -> LastLook {
+        match self {
+            Self {
+                is_suppressed: true, ..
+            } => LastLook::Suppressed,
+            Self { is_ours: false, .. } => LastLook::LeaseLost,
+            Self { .. } => LastLook::Clear(hold),
+        }
+    }
 }
 
 /// Keeps an opt-out of the number from being committed until it is dropped, for at most a second.
@@ -43,56 +61,64 @@ impl Hold {
 }
 
 impl Store {
-    /// Whether a text of `group` may leave for `number` at this moment. An opt-out that is being committed is waited for, and
-    /// one that comes after this waits for the hold.
-    pub async fn last_look(&self, group: &str, number: &str) -> Result<LastLook, StoreError> {
+    /// Whether the text of this job, which belongs to `group`, may leave at this moment. An opt-out that is being committed is
+    /// waited for, and one that comes after this waits for the hold.
+    pub async fn last_look(&self, job: &Job, group: &str) -> Result<LastLook, StoreError> {
+        let number = &job.message.sender;
         let mut transaction = self.pool.begin_with(BEGIN).await?;
-        sqlx::query!("SELECT pg_advisory_xact_lock_shared($1)", number_lock(group, number))
+        let lock = consent::number_lock(group, &suppression_key(number));
+        sqlx::query!("SELECT pg_advisory_xact_lock_shared($1)", lock)
             .fetch_one(&mut *transaction)
             .await?;
         let since = Instant::now();
         // a statement of its own: what was committed while it waited for the lock is seen
-        Ok(if sends::suppressed(&mut transaction, group, number).await? {
-            LastLook::Suppressed
-        } else {
-            LastLook::Clear(Hold {
-                _transaction: Some(transaction),
-                since,
-            })
-        })
-    }
-
-    /// The look of an opt-out's confirmation: the opt-out is in force, and this job is the one that confirms it. It holds
-    /// nothing, because an opt-out does not stop its own confirmation.
-    pub async fn last_look_at_confirmation(&self, job: &Job) -> Result<LastLook, StoreError> {
-        let since = Instant::now();
-        let is_owed = sqlx::query_scalar!(
+        let found = sqlx::query_as!(
+            Found,
             r#"
             SELECT EXISTS (
-                SELECT FROM smshook.sends s JOIN smshook.opt_outs o ON o.id = s.opt_out_id
-                WHERE s.job_id = $1 AND o.opted_in_at IS NULL) AS "owed!"
+                SELECT FROM smshook.opt_outs
+                WHERE number_key = ANY ($2) AND suppression_group = $1 AND opted_in_at IS NULL) AS "is_suppressed!",
+            EXISTS (
+                SELECT FROM smshook.jobs
+                WHERE id = $3 AND claim = $4 AND state = 'running' AND run_at > clock_timestamp()) AS "is_ours!"
             "#,
-            job.id
+            group,
+            &self.keys_of(number),
+            job.id,
+            job.claim,
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        Ok(found.with(Hold {
+            _transaction: Some(transaction),
+            since,
+        }))
+    }
+
+    /// The look of an opt-out's confirmation: the opt-out is in force, and this job has spent its token, which is still good.
+    /// It holds nothing, because an opt-out does not stop its own confirmation.
+    pub async fn last_look_at_confirmation(&self, job: &Job) -> Result<LastLook, StoreError> {
+        let since = Instant::now();
+        let found = sqlx::query_as!(
+            Found,
+            r#"
+            SELECT NOT EXISTS (
+                SELECT FROM smshook.opt_outs
+                WHERE message_id = $1 AND opted_in_at IS NULL AND confirm_job_id = $2
+                  AND confirm_until > clock_timestamp()) AS "is_suppressed!",
+            EXISTS (
+                SELECT FROM smshook.jobs
+                WHERE id = $2 AND claim = $3 AND state = 'running' AND run_at > clock_timestamp()) AS "is_ours!"
+            "#,
+            job.message.id,
+            job.id,
+            job.claim,
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(if is_owed {
-            LastLook::Clear(Hold {
-                _transaction: None,
-                since,
-            })
-        } else {
-            LastLook::Suppressed
-        })
+        Ok(found.with(Hold {
+            _transaction: None,
+            since,
+        }))
     }
-}
-
-/// The advisory lock of a number in a group, whatever its spelling.
-fn number_lock(group: &str, number: &str) -> i64 {
-    let mut hash = Sha256::new();
-    hash.update(group);
-    hash.update([0]);
-    hash.update(consent::spellings(number).iter().min().map_or(number, String::as_str));
-    let [b0, b1, b2, b3, b4, b5, b6, b7, ..]: [u8; 32] = hash.finalize().into();
-    i64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
 }

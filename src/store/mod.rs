@@ -8,10 +8,12 @@ mod accept;
 mod awaited;
 mod consent;
 mod diagnose;
+mod erasure_key;
 mod events;
 mod last_look;
 mod links;
 mod nonces;
+mod notices;
 mod observe;
 mod operate;
 mod parts;
@@ -28,7 +30,9 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Nonce, Origin, PlannedItem};
+pub use consent::{ConsentChange, Effect, Source};
 pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
+pub use erasure_key::ErasureKey;
 pub use events::Report;
 pub use last_look::{Hold, LastLook};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
@@ -63,6 +67,12 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the migrations failed: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// People were erased under another key: whom they are is not known here.
+    #[error(
+        "people were erased under another `privacy.erasure_key` than this process has, so it cannot tell who has opted out: \
+         configure that key again"
+    )]
+    OtherErasureKey,
     /// A row is nonsense.
     #[error("table `{table}` holds something this version does not know: {what}")]
     Inconsistent {
@@ -165,6 +175,7 @@ fn without_nul(value: &Value) -> Value {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    erasure_key: Option<ErasureKey>,
 }
 
 impl Store {
@@ -175,12 +186,26 @@ impl Store {
             .acquire_timeout(Duration::from_secs(3))
             .after_connect(|connection, _| Box::pin(prepare_session(connection)))
             .connect_lazy_with(options.application_name("smshook"));
-        Self { pool }
+        Self::from_pool(pool)
     }
 
     /// A handle on a pool that exists.
     pub const fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            erasure_key: None,
+        }
+    }
+
+    /// The same, knowing under which key erased people are kept.
+    #[must_use]
+    pub fn with_erasure_key(self, erasure_key: Option<ErasureKey>) -> Self {
+        Self { erasure_key, ..self }
+    }
+
+    /// That key.
+    pub const fn erasure_key(&self) -> Option<&ErasureKey> {
+        self.erasure_key.as_ref()
     }
 
     /// The pool, for the listener and for tests.
@@ -196,7 +221,7 @@ impl Store {
     /// Whether a message could be stored now.
     pub async fn ready(&self) -> Result<(), StoreError> {
         // a column of the latest migration: before it has run, messages of now cannot be stored
-        sqlx::query!("SELECT verified FROM smshook.messages LIMIT 1")
+        sqlx::query!("SELECT keep_text FROM smshook.messages LIMIT 1")
             .fetch_optional(&self.pool)
             .await?;
         Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::{Store, StoreError, consent};
+use super::{Store, StoreError, consent, storable};
 use crate::job::{Job, JobKind};
 
 /// How many texts of ours one conversation may get: two machines answering each other must stop by themselves.
@@ -68,6 +68,7 @@ impl Store {
         let Some(held) = hold(&mut transaction, job).await? else {
             return Ok(SendGate::LeaseLost);
         };
+        self.same_erasure_key(&mut transaction).await?;
         if held.sending {
             return Ok(SendGate::AlreadySent);
         }
@@ -76,13 +77,12 @@ impl Store {
         }
         let group = held.send_group.unwrap_or_default();
         let confirms = if job.kind == JobKind::OptOutConfirmation {
-            match opt_out_of(&mut transaction, job).await? {
-                None => return Ok(SendGate::Suppressed),
-                Some(opt_out) if opt_out.is_late => return Ok(SendGate::Expired),
-                Some(opt_out) => Some(opt_out.id),
+            match spend_token(&mut transaction, job).await? {
+                Ok(opt_out) => Some(opt_out),
+                Err(gate) => return Ok(gate),
             }
         } else {
-            if suppressed(&mut transaction, &group, &job.message.sender).await? {
+            if consent::is_opted_out(&mut transaction, &group, &self.keys_of(&job.message.sender)).await? {
                 return Ok(SendGate::Suppressed);
             }
             if let Some(limit) = over_limit(&mut transaction, job, limits).await? {
@@ -90,9 +90,7 @@ impl Store {
             }
             None
         };
-        if !record(&mut transaction, job, reference, confirms, progress).await? {
-            return Ok(SendGate::AlreadySent);
-        }
+        record(&mut transaction, job, reference, confirms, progress).await?;
         transaction.commit().await?;
         Ok(SendGate::Clear {
             group,
@@ -114,7 +112,7 @@ impl Store {
             "#,
             job.id,
             job.claim,
-            progress,
+            &*storable(progress),
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -140,41 +138,39 @@ async fn hold(connection: &mut PgConnection, job: &Job) -> Result<Option<Held>, 
     .await?)
 }
 
-struct OptOut {
-    id: i64,
-    is_late: bool,
-}
-
-/// The opt-out that this job's message began, while it is in force. Five minutes count from the opt-out, which is older than
-/// its job where it came in a part of a longer text.
-async fn opt_out_of(connection: &mut PgConnection, job: &Job) -> Result<Option<OptOut>, StoreError> {
-    Ok(sqlx::query_as!(
-        OptOut,
+/// Spends the token of the opt-out that this job's message began, and returns that opt-out. Whoever has spent it may do so
+/// again, for another attempt; nobody else ever may. The error is what stands against it.
+async fn spend_token(connection: &mut PgConnection, job: &Job) -> Result<Result<i64, SendGate>, StoreError> {
+    let spent = sqlx::query_scalar!(
         r#"
-        SELECT id, recorded_at < now() - make_interval(secs => $2) AS "is_late!"
+        UPDATE smshook.opt_outs SET confirm_spent_at = clock_timestamp(), confirm_job_id = $2
+        WHERE message_id = $1 AND opted_in_at IS NULL AND confirm_until > clock_timestamp()
+          AND (confirm_spent_at IS NULL OR confirm_job_id = $2)
+        RETURNING id
+        "#,
+        job.message.id,
+        job.id,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(opt_out) = spent {
+        return Ok(Ok(opt_out));
+    }
+    let anothers = sqlx::query_scalar!(
+        r#"
+        SELECT coalesce(confirm_job_id <> $2, false) AS "anothers!"
         FROM smshook.opt_outs WHERE message_id = $1 AND opted_in_at IS NULL
         "#,
         job.message.id,
-        super::queue::CONFIRM_WITHIN.as_secs_f64(),
+        job.id,
     )
     .fetch_optional(connection)
-    .await?)
-}
-
-/// Whether an opt-out of this number is in force.
-pub(super) async fn suppressed(connection: &mut PgConnection, group: &str, number: &str) -> Result<bool, StoreError> {
-    let numbers = consent::spellings(number);
-    Ok(sqlx::query_scalar!(
-        r#"
-        SELECT EXISTS (
-            SELECT FROM smshook.opt_outs
-            WHERE suppression_group = $1 AND number = ANY ($2) AND opted_in_at IS NULL) AS "suppressed!"
-        "#,
-        group,
-        &numbers
-    )
-    .fetch_one(connection)
-    .await?)
+    .await?;
+    Ok(Err(match anothers {
+        None => SendGate::Suppressed,
+        Some(true) => SendGate::AlreadySent,
+        Some(false) => SendGate::Expired,
+    }))
 }
 
 /// The limit that one more text would break, if any. Texts of one conversation take turns here, so that two actions cannot
@@ -208,24 +204,14 @@ async fn over_limit(
     Ok(None)
 }
 
-/// False if this opt-out has been confirmed by another job.
+/// Records the send, and what the next attempt has to know.
 async fn record(
     connection: &mut PgConnection,
     job: &Job,
     reference: &str,
     confirms: Option<i64>,
     progress: &Value,
-) -> Result<bool, StoreError> {
-    let confirmed = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM smshook.sends WHERE opt_out_id = $1 AND job_id <> $2) AS "confirmed!""#,
-        confirms,
-        job.id
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    if confirmed {
-        return Ok(false);
-    }
+) -> Result<(), StoreError> {
     sqlx::query!(
         r#"
         INSERT INTO smshook.sends (job_id, conversation_id, reference, opt_out_id) VALUES ($1, $2, $3, $4)
@@ -243,5 +229,5 @@ async fn record(
     sqlx::query!("UPDATE smshook.jobs SET progress = $2 WHERE id = $1", job.id, progress)
         .execute(connection)
         .await?;
-    Ok(true)
+    Ok(())
 }

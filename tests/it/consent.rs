@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use smshook::actions::Actions;
 use smshook::job::{JobKind, Outcome};
-use smshook::store::{Claimed, LoopLimits, SendGate, Want};
+use smshook::phone::{NumberFormat, normalise};
+use smshook::store::{Claimed, ConsentChange, Effect, LoopLimits, SendGate, Source, Want};
 use sqlx::{PgPool, Row};
 use tokio::sync::Barrier;
 
@@ -116,6 +117,20 @@ async fn claim(intake: &Intake, action: &str) -> Claimed {
     let mut claimed = intake.store.claim(&want(action)).await.unwrap();
     assert_eq!(claimed.len(), 1);
     claimed.remove(0)
+}
+
+/// What comes of an operator's word about the person.
+async fn operator(intake: &Intake, opts_out: bool) -> Effect {
+    let address = normalise("+15551230001", &NumberFormat::E164);
+    let change = ConsentChange {
+        group: "main",
+        address: &address,
+        opts_out,
+        source: Source::Operator,
+        asked_at: None,
+        note: Some("by phone"),
+    };
+    intake.store.change_consent(&change).await.unwrap()
 }
 
 async fn quiet_intake(gateway: &Fake, crm: &Fake) -> (Intake, String) {
@@ -260,10 +275,7 @@ async fn a_second_stop_neither_is_confirmed_nor_cancels_the_confirmation_of_the_
     intake.text(PERSON, "STOP").await;
     intake.text(PERSON, "STOP I SAID").await;
     intake.text(PERSON, "unsubscribe").await;
-    assert!(
-        !intake.store.add_opt_out("default", "+15551230001", None).await.unwrap(),
-        "in force already"
-    );
+    assert_eq!(operator(&intake, true).await, Effect::InForce);
     let (stop, working) = intake.work(&toml);
     helpers::jobs_ended(intake.pool()).await;
     assert_eq!(texts(&gateway), [CONFIRMATION]);
@@ -645,13 +657,7 @@ async fn an_operators_opt_out_cancels_what_is_queued_and_blocks_what_comes() {
     intake.text(PERSON, "one").await;
     intake.text(PERSON, "two").await;
     intake.text("15551239999", "somebody else").await;
-    assert!(
-        intake
-            .store
-            .add_opt_out("default", "+15551230001", Some("by phone"))
-            .await
-            .unwrap()
-    );
+    assert_eq!(operator(&intake, true).await, Effect::Began);
     let cancelled = ("cancelled".to_owned(), Some(CANCELLED.to_owned()));
     let queued = jobs_of(intake.pool(), "answer").await;
     assert_eq!(queued, [cancelled.clone(), cancelled, ("available".to_owned(), None)]);
@@ -669,7 +675,7 @@ async fn an_operators_opt_out_cancels_what_is_queued_and_blocks_what_comes() {
     intake.text(PERSON, "STOP").await;
     helpers::jobs_ended(intake.pool()).await;
     assert_eq!(texts(&gateway).len(), 1, "nothing to confirm");
-    assert!(intake.store.remove_opt_out("default", "+15551230001").await.unwrap());
+    assert_eq!(operator(&intake, false).await, Effect::Lifted);
     intake.text(PERSON, "four").await;
     helpers::jobs_ended(intake.pool()).await;
     assert_eq!(texts(&gateway)[1..], ["You wrote: four"]);
@@ -687,7 +693,7 @@ async fn an_opt_out_keeps_its_evidence() {
         .await
         .unwrap();
     assert_eq!(row.get::<String, _>("number"), "+15551230001");
-    assert_eq!(row.get::<String, _>("suppression_group"), "default");
+    assert_eq!(row.get::<String, _>("suppression_group"), "main");
     assert_eq!(row.get::<String, _>("source"), "message");
     assert_eq!(row.get::<String, _>("keyword"), "unsubscribe");
     assert_eq!(row.get::<i16, _>("tier"), 2);

@@ -97,7 +97,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("lettre", &["actions"]),
     ("clap", &["cli"]),
     ("minijinja", &["template"]),
-    ("hmac", &["signature", "actions"]),
+    ("hmac", &["signature", "actions", "store"]),
     ("sqlx", &["store", "embedded_postgres", "worker", "app"]),
 ];
 

@@ -218,6 +218,9 @@ fn job() -> Job {
         claimed_at: "2026-01-31T12:00:00Z".parse().unwrap(),
         created_at: "2026-01-31T11:59:59Z".parse().unwrap(),
         message: JobMessage {
+            consent_event: None,
+            consent_keyword: None,
+            consent_language: None,
             id: Uuid::parse_str("018d5f5e-0000-7000-8000-000000000001").unwrap(),
             endpoint: "main".to_owned(),
             message_id: None,

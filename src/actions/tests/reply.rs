@@ -227,11 +227,15 @@ async fn an_opt_out_that_the_last_look_finds_ends_the_reply_and_takes_its_record
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let channel = channel(&format!("http://{}", listener.local_addr().unwrap()));
     for (look, kind, expected) in [
-        (LookAnswer::Suppressed, JobKind::Action, "the sender has opted out"),
+        (
+            LookAnswer::Suppressed,
+            JobKind::Action,
+            "the sender opted out while this was about to be sent",
+        ),
         (
             LookAnswer::Suppressed,
             JobKind::OptOutConfirmation,
-            "the opt-out that this confirms is no longer in force",
+            "or its five minutes were over",
         ),
         (
             LookAnswer::Broken,

@@ -16,7 +16,7 @@ use crate::config::{Endpoint, Mode};
 use crate::consent::{Additions, PhrasePolicy, Vocabulary, VocabularyError, normalise};
 use crate::gateway::{Gateway, Reading};
 use crate::phone::{self, Kind, NumberFormat};
-use crate::rules::EndpointPolicy;
+use crate::rules::{EndpointPolicy, Groups};
 use crate::signature::Keys;
 use crate::template::Template;
 
@@ -28,7 +28,6 @@ const OPT_IN_TEXT: &str = "You are subscribed again. Reply STOP to unsubscribe."
 
 /// Long enough for the parts that a gateway sends one after another, short enough for an answer.
 const REASSEMBLY_WAIT: Duration = Duration::from_secs(10);
-const DEFAULT_GROUP: &str = "default";
 
 impl Reader<'_> {
     /// All of them; `server` is how the world reaches the public listener.
@@ -83,10 +82,7 @@ impl Reader<'_> {
             "\"1s\" to \"1m\"",
         );
         let keep_refused = self.keep_refused(place, typed.keep_refused.as_ref());
-        let suppression_group = typed
-            .suppression_group
-            .clone()
-            .unwrap_or_else(|| DEFAULT_GROUP.to_owned());
+        let suppression_group = typed.suppression_group.clone().unwrap_or_else(|| typed.name.clone());
         self.check_name(
             &place.key("suppression_group"),
             "a suppression group",
@@ -110,6 +106,9 @@ impl Reader<'_> {
         let policy = EndpointPolicy {
             endpoint: typed.name.clone(),
             vocabulary,
+            groups: Groups::all(&suppression_group),
+            on_opt_out: typed.consent.on_opt_out.clone(),
+            on_opt_in: typed.consent.on_opt_in.clone(),
             can_reply: reply.is_some(),
             confirm_opt_out: texts.opt_out.is_some(),
             confirm_opt_in: texts.opt_in.is_some(),
@@ -137,7 +136,7 @@ impl Reader<'_> {
             opt_in_text: texts.opt_in,
             help_text: texts.help,
             skip_reply_if_gateway_rule_matched: typed.skip_reply_if_gateway_rule_matched,
-            suppression_group,
+            store_text: typed.store_text.unwrap_or(true),
         })
     }
 
@@ -225,7 +224,7 @@ impl Reader<'_> {
             exempt: typed.exempt.clone(),
             phrases: match typed.phrases {
                 None | Some(file::Phrases::Suppress) => PhrasePolicy::Suppress,
-                Some(file::Phrases::Off) => PhrasePolicy::Off,
+                Some(file::Phrases::Review) => PhrasePolicy::Review,
             },
         };
         Vocabulary::with(&additions).unwrap_or_else(|errors| {

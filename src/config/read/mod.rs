@@ -31,7 +31,7 @@ use super::mask::mask;
 use super::problem::{self, Location, Problem, Problems, Severity};
 use super::secret::{self, SecretError, SecretSource};
 use super::tree::{Document, Mistake, MistakeKind, Place, nearest};
-use super::{Admin, Config, Database, Loaded, LoopGuard, ReplyLimit, Server, Worker};
+use super::{Admin, Config, Database, Loaded, LoopGuard, ReplyLimit, Retention, Server, Worker};
 
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -151,6 +151,9 @@ impl<'a> Reader<'a> {
             database,
             worker,
             loop_guard,
+            retention: Retention::default(),
+            erasure_key: None,
+            webhooks: std::collections::BTreeMap::new(),
             endpoints,
             actions,
             rulebook,

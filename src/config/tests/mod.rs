@@ -239,7 +239,7 @@ fn what_the_example_calls_a_default_is_one() {
     let kept = loaded(&format!("{ENDPOINT}keep_refused = {{}}")).config;
     assert_eq!(kept.endpoints[0].keep_refused, right.keep_refused);
     assert_eq!(left.keep_refused, None);
-    assert_eq!(left.suppression_group, right.suppression_group);
+    assert_eq!(left.policy.groups, right.policy.groups);
     assert_eq!(
         left.skip_reply_if_gateway_rule_matched,
         right.skip_reply_if_gateway_rule_matched
@@ -819,10 +819,10 @@ fn consent_words_are_added_and_the_wrong_ones_shown_each() {
         "{problems}"
     );
     assert!(problems.ends_with("2 errors in the configuration"), "{problems}");
-    let off = loaded(&format!("{ENDPOINT}[endpoint.consent]\nphrases = \"off\"")).config;
+    let review = loaded(&format!("{ENDPOINT}[endpoint.consent]\nphrases = \"review\"")).config;
     assert_eq!(
-        off.endpoints[0].policy.vocabulary.phrases(),
-        crate::consent::PhrasePolicy::Off
+        review.endpoints[0].policy.vocabulary.phrases(),
+        crate::consent::PhrasePolicy::Review
     );
 }
 
