@@ -12,6 +12,7 @@ mod exchange;
 mod guard;
 mod http;
 pub mod local;
+mod look;
 mod progress;
 mod redact;
 mod reply;
@@ -158,7 +159,7 @@ impl Actions {
         let mut replies = BTreeMap::new();
         for endpoint in &config.endpoints {
             if let Some(channel) = &endpoint.reply {
-                let client = clients.client_for(&channel.request, OnUnknown::Skip)?;
+                let client = clients.client_for_texts(&channel.request)?;
                 replies.insert(endpoint.name.clone(), client);
             }
         }

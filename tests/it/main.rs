@@ -26,6 +26,7 @@ mod doctor;
 mod email;
 mod faults;
 mod gateways;
+mod in_flight;
 mod lifecycle;
 mod links;
 mod methods;
