@@ -98,7 +98,7 @@ COMMENT ON COLUMN smshook.consent_events.rules_version IS 'The version of the ru
 COMMENT ON COLUMN smshook.consent_events.language IS 'The language of the keyword, ISO 639-1, if it is of one.';
 COMMENT ON COLUMN smshook.consent_events.verified IS 'False for what an observing endpoint took without a right signature.';
 COMMENT ON COLUMN smshook.consent_events.asked_at IS 'When the person asked, as the gateway or the operator says.';
-COMMENT ON COLUMN smshook.consent_events.counts_from IS 'The time by which it was compared with other requests: asked_at, but neither later than it was recorded nor, for an opt-out, implausibly early.';
+COMMENT ON COLUMN smshook.consent_events.counts_from IS 'The time by which it was compared with other requests: asked_at, but not later than it was recorded; recorded_at where nobody says when.';
 COMMENT ON COLUMN smshook.consent_events.recorded_at IS 'When it was recorded, in the transaction that committed it.';
 COMMENT ON COLUMN smshook.consent_events.confirmation IS 'For an opt_out: `owed`, or why none is; for unconfirmed: why it was not.';
 COMMENT ON COLUMN smshook.consent_events.job_id IS 'The job that confirmed it, or should have.';

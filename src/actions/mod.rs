@@ -12,6 +12,7 @@ mod exchange;
 mod guard;
 mod http;
 pub mod local;
+mod look;
 mod progress;
 mod redact;
 mod reply;
@@ -159,11 +160,14 @@ impl Actions {
         let mut replies = BTreeMap::new();
         for endpoint in &config.endpoints {
             if let Some(channel) = &endpoint.reply {
-                let client = clients.client_for(&channel.request, OnUnknown::Skip)?;
+                let client = clients.client_for_texts(&channel.request)?;
                 replies.insert(endpoint.name.clone(), client);
             }
         }
-        let limits = loop_limits(&config.loop_guard);
+        let limits = LoopLimits {
+            own_numbers: config.own_numbers.clone(),
+            ..loop_limits(&config.loop_guard)
+        };
         Ok(Self {
             config,
             journal,

@@ -16,7 +16,7 @@ mod secret;
 mod tests;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +57,9 @@ pub struct Config {
     pub erasure_key: Option<SecretString>,
     /// Who is told of changes of consent, by name.
     pub webhooks: BTreeMap<String, WebhookSpec>,
+    /// Suppression keys of every number that the configuration says is ours: what stands for recipients, what belongs to a
+    /// programme, what replies come from. There may be more.
+    pub own_numbers: BTreeSet<String>,
     /// The inbound URLs, in the order of the file; names and paths are unique, and there is at least one.
     pub endpoints: Vec<Endpoint>,
     /// The actions by name.

@@ -24,6 +24,7 @@ use super::{Store, StoreError, consent, queue, refused};
 use crate::consent::ConsentEvent;
 use crate::message::{GatewayEvent, InboundMessage, Item, Part};
 use crate::metrics::{EndpointLabel, Metrics};
+use crate::phone::Address;
 use crate::rules::{self, EndpointPolicy, PartPlan, Plan, Rulebook, Standing};
 
 /// Deliveries written in one transaction at most: beyond this a commit gets slower, not the service faster.
@@ -580,6 +581,7 @@ async fn write_batch(
 ) -> Result<Written, StoreError> {
     let mut verdicts = Verdicts(vec![None; batch.len()]);
     let mut transaction = connection.begin().await?;
+    consent::lock(&mut transaction, changes_of_consent(batch)).await?;
     refuse_replays(&mut transaction, batch, &mut verdicts).await?;
     let missing = take_sets(&mut transaction, batch, &mut verdicts).await?;
     let rows = Rows::of(batch, &verdicts, &missing);
@@ -616,6 +618,17 @@ async fn write_batch(
     Ok(Written {
         verdicts: verdicts.finish(),
         closed_sets,
+    })
+}
+
+/// Whose consent a batch may change. Their locks come before any row's: whoever waits for one holds nothing that others of
+/// the same mind need. Where nobody asks for anything there is no statement.
+fn changes_of_consent(batch: &[Waiting]) -> impl Iterator<Item = (&str, &Address)> {
+    let items = batch.iter().flat_map(|waiting| &waiting.delivery.items);
+    items.filter_map(|item| match item {
+        PlannedItem::Message(message, plan) if plan.consent.is_some() => Some((&*plan.group, &message.sender)),
+        PlannedItem::Part(message, plan) if plan.opt_out.is_some() => Some((&*plan.group, &message.sender)),
+        PlannedItem::Message(..) | PlannedItem::Part(..) | PlannedItem::Event(_) | PlannedItem::Unreadable(_) => None,
     })
 }
 
@@ -714,12 +727,6 @@ async fn plan_jobs<'a>(
     fresh: &[&NewMessage<'a>],
     store: &Store,
 ) -> Result<Vec<queue::NewJob<'a>>, StoreError> {
-    let changing = fresh.iter().filter(|message| message.plan.consent.is_some());
-    consent::lock(
-        connection,
-        changing.map(|message| (&*message.plan.group, &message.message.sender)),
-    )
-    .await?;
     let mut jobs = Vec::with_capacity(fresh.len() * 2);
     for message in fresh {
         let consent = change_consent(connection, message, store).await?;

@@ -34,7 +34,7 @@ async fn reply_with(script: &Script, job: &Job, channel: &ReplyChannel, text: &s
         same_reply: None,
         same_text: None,
     });
-    let client = client(&channel.request);
+    let client = client_with(&channel.request, Connections::SingleAfterLook);
     super::super::reply::run(&script.journal(), &client, &limits, job, &reply).await
 }
 
@@ -229,4 +229,42 @@ async fn a_preview_shows_the_text_and_who_would_get_it() {
         (&json!("+14155550100"), &json!("Hi Ann"), &json!(6))
     );
     assert!(!preview.to_string().contains(SECRET));
+}
+
+#[tokio::test]
+async fn an_opt_out_that_the_last_look_finds_ends_the_reply_and_takes_its_record_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let channel = channel(&format!("http://{}", listener.local_addr().unwrap()));
+    for (look, kind, expected) in [
+        (
+            LookAnswer::Suppressed,
+            JobKind::Action,
+            "the sender opted out while this was about to be sent",
+        ),
+        (
+            LookAnswer::Suppressed,
+            JobKind::OptOutConfirmation,
+            "or its five minutes were over",
+        ),
+        (
+            LookAnswer::Broken,
+            JobKind::Action,
+            "the last look at opt-outs failed: the table is gone",
+        ),
+    ] {
+        let script = Script { look, ..Script::new() };
+        let job = Job { kind, ..job() };
+        let outcome = reply_with(&script, &job, &channel, "Hi", OnUnknown::Skip).await;
+        let (Outcome::Cancel(reason) | Outcome::Retry { error: reason, .. }) = &outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(reason.ends_with(expected), "{reason}");
+        assert_eq!(
+            matches!(outcome, Outcome::Retry { .. }),
+            matches!(look, LookAnswer::Broken)
+        );
+        assert!(script.saved()[0]["sending"].is_object() && script.last()["sending"].is_null());
+        let (mut socket, _) = listener.accept().await.unwrap();
+        assert_eq!(socket.read(&mut [0; 1]).await.unwrap(), 0, "something was written");
+    }
 }

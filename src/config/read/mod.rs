@@ -11,12 +11,14 @@ mod endpoint;
 mod gateway;
 mod http;
 mod knobs;
+mod numbers;
 mod quantity;
 mod reply;
 mod rule;
 mod settings;
 mod verification;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -114,6 +116,8 @@ struct Reader<'a> {
     environment: Environment<'a>,
     data_dir: PathBuf,
     generated_secrets: Vec<PathBuf>,
+    /// Suppression keys of every number that the configuration says is ours.
+    own_numbers: BTreeSet<String>,
     notes: Notes,
 }
 
@@ -125,6 +129,7 @@ impl<'a> Reader<'a> {
             environment,
             data_dir: PathBuf::new(),
             generated_secrets: Vec::new(),
+            own_numbers: BTreeSet::new(),
             notes: Notes::default(),
         }
     }
@@ -154,6 +159,7 @@ impl<'a> Reader<'a> {
             retention: Retention::default(),
             erasure_key: None,
             webhooks: std::collections::BTreeMap::new(),
+            own_numbers: std::mem::take(&mut self.own_numbers),
             endpoints,
             actions,
             rulebook,
@@ -208,6 +214,11 @@ impl<'a> Reader<'a> {
     /// An error about the key `key` of the table at `place`, whose value is not shown.
     fn error_at_key(&mut self, place: &Place, key: &str, what: String, help: String) {
         self.notes.suspects.push(key.to_owned());
+        self.error_on_key(place, key, what, help);
+    }
+
+    /// An error about the key `key` itself of the table at `place`.
+    fn error_on_key(&mut self, place: &Place, key: &str, what: String, help: String) {
         self.notes.found.push(Note {
             severity: Severity::Error,
             span: self.document.key_span(place, key),

@@ -2,6 +2,7 @@
 
 mod after;
 mod connectors;
+mod consent;
 mod email;
 mod endpoints;
 mod replies;
