@@ -12,6 +12,7 @@ mod exchange;
 mod guard;
 mod http;
 pub mod local;
+mod notice;
 mod progress;
 mod redact;
 mod reply;
@@ -44,6 +45,7 @@ use crate::template::Template;
 pub use self::client::ClientError;
 pub use self::context::context;
 pub use self::exchange::{Exchange, ExchangeAnswer, Observer};
+pub use self::notice::{Told, WebhookSender};
 
 /// Why the configured actions cannot be run.
 #[derive(Debug, thiserror::Error)]

@@ -35,6 +35,9 @@ pub use erasure_key::ErasureKey;
 pub use events::Report;
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
+pub use notices::{
+    ChangeOfConsent, ClaimedNotice, NOTICE_WRITTEN, NoticeEnd, NoticeSettlement, NoticesLeft, SettledNotice,
+};
 pub use operate::{
     AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
 };

@@ -16,6 +16,7 @@ mod reply;
 mod rule;
 mod settings;
 mod verification;
+mod webhook;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -143,6 +144,7 @@ impl<'a> Reader<'a> {
         let endpoints = self.endpoints(server.public_url.as_ref());
         let rulebook = self.rules(&actions);
         self.check_replies(&actions, &endpoints);
+        let webhooks = self.webhooks();
         (!endpoints.is_empty()).then(|| Config {
             is_default: false,
             data_dir: self.data_dir.clone(),
@@ -153,7 +155,7 @@ impl<'a> Reader<'a> {
             loop_guard,
             retention: Retention::default(),
             erasure_key: None,
-            webhooks: std::collections::BTreeMap::new(),
+            webhooks,
             endpoints,
             actions,
             rulebook,
