@@ -39,6 +39,9 @@ pub use last_look::{Hold, LastLook};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use loop_guard::{Guard, LoopLimits, SameText, Withheld};
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
+pub use notices::{
+    ChangeOfConsent, ClaimedNotice, NOTICE_WRITTEN, NoticeEnd, NoticeSettlement, NoticesLeft, SettledNotice,
+};
 pub use operate::{
     AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
 };
