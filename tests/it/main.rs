@@ -33,6 +33,7 @@ mod loop_guard;
 mod methods;
 mod nonces;
 mod observe;
+mod on_consent;
 mod parts;
 mod pauses;
 mod phone;
