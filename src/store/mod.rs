@@ -8,6 +8,7 @@ mod accept;
 mod awaited;
 mod consent;
 mod diagnose;
+mod erase;
 mod erasure_key;
 mod events;
 mod links;
@@ -19,6 +20,7 @@ mod parts;
 mod pauses;
 mod queue;
 mod refused;
+mod retention;
 mod sends;
 
 use std::borrow::Cow;
@@ -31,6 +33,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Nonce, Origin, PlannedItem};
 pub use consent::{ConsentChange, Effect, Source};
 pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
+pub use erase::{Erased, Person};
 pub use erasure_key::ErasureKey;
 pub use events::Report;
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
@@ -42,6 +45,7 @@ pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
+pub use retention::{DISCARDED_JOB_HOLDS_TEXT, Position};
 pub use sends::{LoopLimits, SendGate};
 
 /// Every schema change, in order; forward only.

@@ -11,6 +11,7 @@ mod endpoint;
 mod gateway;
 mod http;
 mod knobs;
+mod privacy;
 mod quantity;
 mod reply;
 mod rule;
@@ -31,7 +32,7 @@ use super::mask::mask;
 use super::problem::{self, Location, Problem, Problems, Severity};
 use super::secret::{self, SecretError, SecretSource};
 use super::tree::{Document, Mistake, MistakeKind, Place, nearest};
-use super::{Admin, Config, Database, Loaded, LoopGuard, ReplyLimit, Retention, Server, Worker};
+use super::{Admin, Config, Database, Loaded, LoopGuard, ReplyLimit, Server, Worker};
 
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -53,6 +54,7 @@ pub(super) fn read(file: &str, text: &str, environment: Environment<'_>) -> Resu
             config,
             warnings,
             generated_secrets: reader.generated_secrets,
+            erasure_key_file: reader.erasure_key_file,
         }),
         (errors, _) => {
             let errors = errors
@@ -114,6 +116,7 @@ struct Reader<'a> {
     environment: Environment<'a>,
     data_dir: PathBuf,
     generated_secrets: Vec<PathBuf>,
+    erasure_key_file: Option<PathBuf>,
     notes: Notes,
 }
 
@@ -125,6 +128,7 @@ impl<'a> Reader<'a> {
             environment,
             data_dir: PathBuf::new(),
             generated_secrets: Vec::new(),
+            erasure_key_file: None,
             notes: Notes::default(),
         }
     }
@@ -139,6 +143,8 @@ impl<'a> Reader<'a> {
         let database = self.database(&root.database);
         let worker = self.worker(&root.worker);
         let loop_guard = self.loop_guard(&root.loop_guard);
+        let retention = self.retention(&root.retention);
+        let erasure_key = self.erasure_key(root.privacy.erasure_key.as_ref(), database.url.is_none());
         let actions = self.actions();
         let endpoints = self.endpoints(server.public_url.as_ref());
         let rulebook = self.rules(&actions);
@@ -151,8 +157,8 @@ impl<'a> Reader<'a> {
             database,
             worker,
             loop_guard,
-            retention: Retention::default(),
-            erasure_key: None,
+            retention,
+            erasure_key,
             webhooks: std::collections::BTreeMap::new(),
             endpoints,
             actions,
