@@ -11,7 +11,9 @@ mod diagnose;
 mod erase;
 mod erasure_key;
 mod events;
+mod last_look;
 mod links;
+mod loop_guard;
 mod nonces;
 mod notices;
 mod observe;
@@ -36,8 +38,13 @@ pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use erase::{Erased, Person};
 pub use erasure_key::ErasureKey;
 pub use events::Report;
+pub use last_look::{Hold, LastLook};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
+pub use loop_guard::{Guard, LoopLimits, SameText, Withheld};
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
+pub use notices::{
+    ChangeOfConsent, ClaimedNotice, NOTICE_WRITTEN, NoticeEnd, NoticeSettlement, NoticesLeft, SettledNotice,
+};
 pub use operate::{
     AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
 };
@@ -46,7 +53,7 @@ pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
 pub use retention::{DISCARDED_JOB_HOLDS_TEXT, Position};
-pub use sends::{LoopLimits, SendGate};
+pub use sends::SendGate;
 
 /// Every schema change, in order; forward only.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
