@@ -166,6 +166,11 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         token: config.admin.token.clone(),
+        groups: config
+            .suppression_groups()
+            .iter()
+            .map(|(group, _)| (*group).to_owned())
+            .collect(),
         stopping: stop.clone(),
     });
     let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);

@@ -11,6 +11,7 @@ mod diagnose;
 mod erase;
 mod erasure_key;
 mod events;
+mod evidence;
 mod last_look;
 mod links;
 mod loop_guard;
@@ -38,6 +39,10 @@ pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
 pub use erase::{Erased, Person};
 pub use erasure_key::ErasureKey;
 pub use events::Report;
+pub use evidence::{
+    ConsentEventRow, ConsentRecord, Imported, InForce, ListedOptOut, OptOut, OptOutPages, OptOutRow, ReviewRow,
+    SentRow, Standing,
+};
 pub use last_look::{Hold, LastLook};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
 pub use loop_guard::{Guard, LoopLimits, SameText, Withheld};
@@ -48,6 +53,7 @@ pub use notices::{
 pub use operate::{
     AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
 };
+pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, QuarantineRow, QuarantinedDelivery, ReplyRow};
 pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
