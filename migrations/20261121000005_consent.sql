@@ -109,6 +109,7 @@ CREATE INDEX consent_events_by_key ON smshook.consent_events (number_key, suppre
 CREATE INDEX consent_events_opt_ins ON smshook.consent_events (number_key, suppression_group, counts_from)
     WHERE event = 'opt_in' AND effect <> 'stale';
 CREATE INDEX consent_events_by_opt_out ON smshook.consent_events (opt_out_id) WHERE opt_out_id IS NOT NULL;
+CREATE INDEX consent_events_reviews ON smshook.consent_events (id) WHERE event = 'review';
 CREATE INDEX consent_events_by_time ON smshook.consent_events (recorded_at);
 
 CREATE FUNCTION smshook.refuse_change_of_evidence() RETURNS trigger

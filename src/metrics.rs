@@ -64,6 +64,22 @@ pub struct GuardLabel {
 /// Counts by guard.
 pub type GuardCounts = Family<GuardLabel, Counter>;
 
+/// Labels of an attempt to tell a webhook of a change of consent.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct NoticeOutcome {
+    /// Name of the configured webhook.
+    pub webhook: String,
+    /// delivered, retry, discarded, release, lost.
+    pub outcome: &'static str,
+}
+
+/// Label of a webhook alone.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct WebhookLabel {
+    /// Name of the configured webhook.
+    pub webhook: String,
+}
+
 /// Every metric, made once per process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -98,6 +114,10 @@ pub struct Metrics {
     pub loop_guard_withheld: GuardCounts,
     /// 1 for each action that is paused because its credentials are refused; somebody has to mend them.
     pub action_paused: Family<ActionLabel, Gauge>,
+    /// Attempts to tell webhooks of changes of consent, by webhook and outcome.
+    pub notices: Family<NoticeOutcome, Counter>,
+    /// Changes of consent that a webhook still has to be told.
+    pub notices_waiting: Family<WebhookLabel, Gauge>,
     /// Whether the database answered this scrape (1); with 0, the gauges that it fills are those of an earlier one.
     pub database_up: Gauge,
     /// Whether the worker's LISTEN connection is up (1) or polling alone finds work (0).
@@ -130,6 +150,8 @@ impl Metrics {
             loop_guard_active: Gauge::default(),
             loop_guard_withheld: GuardCounts::default(),
             action_paused: Family::default(),
+            notices: Family::default(),
+            notices_waiting: Family::default(),
             database_up: Gauge::default(),
             listening: Gauge::default(),
         };
@@ -199,6 +221,16 @@ impl Metrics {
             self.action_paused.clone(),
         );
         r.register(
+            "notices",
+            "Attempts to tell webhooks of changes of consent",
+            self.notices.clone(),
+        );
+        r.register(
+            "notices_waiting",
+            "Changes of consent that a webhook still has to be told",
+            self.notices_waiting.clone(),
+        );
+        r.register(
             "database_up",
             "Whether the database answered this scrape",
             self.database_up.clone(),
@@ -243,6 +275,16 @@ impl Metrics {
         self.attempts
             .get_or_create(&ActionOutcome {
                 action: action.to_owned(),
+                outcome,
+            })
+            .inc();
+    }
+
+    /// Counts one attempt to tell a webhook of a change of consent.
+    pub fn notice(&self, webhook: &str, outcome: &'static str) {
+        self.notices
+            .get_or_create(&NoticeOutcome {
+                webhook: webhook.to_owned(),
                 outcome,
             })
             .inc();

@@ -13,6 +13,7 @@ mod guard;
 mod http;
 pub mod local;
 mod look;
+mod notice;
 mod progress;
 mod redact;
 mod reply;
@@ -46,6 +47,7 @@ use crate::template::Template;
 pub use self::client::ClientError;
 pub use self::context::context;
 pub use self::exchange::{Exchange, ExchangeAnswer, Observer};
+pub use self::notice::{Told, WebhookSender};
 
 /// Why the configured actions cannot be run.
 #[derive(Debug, thiserror::Error)]

@@ -30,6 +30,7 @@ pub(super) struct Root {
     connector: IgnoredAny,
     action: IgnoredAny,
     rule: IgnoredAny,
+    webhook: IgnoredAny,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -321,6 +322,21 @@ pub(super) struct Sign {
 pub(super) enum SignScheme {
     #[serde(rename = "standard-webhooks")]
     StandardWebhooks,
+}
+
+/// Who is told of changes of consent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub(super) url: String,
+    pub(super) secrets: Vec<Secret>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Header>,
+    pub(super) timeout: Option<Quantity>,
+    #[serde(default)]
+    pub(super) allow_private: Vec<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -68,6 +68,22 @@ pub struct Config {
     pub rulebook: Rulebook,
 }
 
+impl Config {
+    /// Every suppression group with an endpoint it belongs to, in the order of the file; there is at least one.
+    pub fn suppression_groups(&self) -> Vec<(&str, &Endpoint)> {
+        let mut groups: Vec<(&str, &Endpoint)> = Vec::new();
+        for endpoint in &self.endpoints {
+            let named = &endpoint.policy.groups;
+            for group in std::iter::once(&named.own).chain(named.by_recipient.values()) {
+                if !groups.iter().any(|(known, _)| *known == &**group) {
+                    groups.push((group, endpoint));
+                }
+            }
+        }
+        groups
+    }
+}
+
 /// How long what is stored is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Retention {

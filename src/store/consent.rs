@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::parts::lock_in_order;
-use super::{Store, StoreError, queue, storable_text};
+use super::{JOBS_CHANNEL, NOTICE_WRITTEN, Store, StoreError, queue, storable_text};
 use crate::consent::{Decision, TIER_OF_THE_PROVIDER};
 use crate::phone::{Address, NumberFormat, normalise, suppression_key};
 
@@ -154,13 +154,14 @@ pub(super) async fn lock<'a>(
 ///
 /// Times are the provider's, so that two processes that hear of STOP and START in another order come to the same end; on a
 /// tie the opt-out wins. A time that lies ahead is now. A STOP that says to be implausibly old is taken all the same: a
-/// gateway's wrong clock must not lose it.
+/// gateway's wrong clock must not lose it. What an operator or a list says of years ago is of years ago.
 pub(super) async fn opt_out(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<Effect, StoreError> {
     let row = sqlx::query!(
         r#"
         WITH at AS (
             SELECT least(coalesce($7::timestamptz, clock_timestamp()), clock_timestamp()) AS counts_from,
-                   coalesce($7::timestamptz < clock_timestamp() - make_interval(secs => $8), false) AS is_implausible
+                   $4::text IN ('message', 'provider')
+                     AND coalesce($7::timestamptz < clock_timestamp() - make_interval(secs => $8), false) AS is_implausible
         ), later AS (
             SELECT EXISTS (
                 SELECT FROM smshook.consent_events e, at
@@ -286,6 +287,7 @@ async fn record(
         )
         INSERT INTO smshook.notices (webhook, event_id, number_key)
         SELECT w.name, r.id, r.number_key FROM recorded r, smshook.webhooks w WHERE $21
+        RETURNING pg_notify($22, $23)
         "#,
         event,
         asked.group,
@@ -308,6 +310,8 @@ async fn record(
         confirmation,
         asked.note,
         effect.changes(),
+        JOBS_CHANNEL,
+        NOTICE_WRITTEN,
     )
     .execute(connection)
     .await?;
@@ -368,7 +372,15 @@ pub(super) async fn record_confirmations(connection: &mut PgConnection, jobs: &[
 /// Cancels the texts queued for a number and frees their lanes. One that is running meets the same check before it sends.
 /// The confirmation of an opt-out stays: whoever says STOP twice is owed one, and the gate knows which.
 pub(super) async fn cancel_queued(connection: &mut PgConnection, group: &str, number: &str) -> Result<(), StoreError> {
-    let numbers = spellings(number);
+    cancel_queued_to(connection, group, &spellings(number)).await
+}
+
+/// As [`cancel_queued`], for every number of which this has each spelling.
+pub(super) async fn cancel_queued_to(
+    connection: &mut PgConnection,
+    group: &str,
+    numbers: &[String],
+) -> Result<(), StoreError> {
     let lanes = sqlx::query_scalar!(
         r#"
         UPDATE smshook.jobs
@@ -381,7 +393,7 @@ pub(super) async fn cancel_queued(connection: &mut PgConnection, group: &str, nu
           AND state IN ('waiting', 'available')
         RETURNING lane
         "#,
-        &numbers,
+        numbers,
         group,
     )
     .fetch_all(&mut *connection)

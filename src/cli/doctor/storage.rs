@@ -3,6 +3,7 @@
 use chrono::Utc;
 
 use super::clock::Reading;
+use super::notices;
 use super::report::{Check, Report};
 use crate::app::Database;
 use crate::cli::output;
@@ -71,6 +72,7 @@ async fn contents(store: &Store, report: &mut Report) {
     }
     if facts.pending.is_empty() {
         queue(store, report).await;
+        notices::check(store, report).await;
     }
 }
 
@@ -225,7 +227,7 @@ fn oldest(due: &[JobCount], paused: &[PausedAction]) -> Check {
     }
 }
 
-fn failure(what: &str, error: &StoreError) -> Check {
+pub(super) fn failure(what: &str, error: &StoreError) -> Check {
     let advice = match error {
         StoreError::Unavailable(_) => UNREACHABLE,
         _ => "`smshook migrate` brings the tables up to date; else the database's log says more",
@@ -238,7 +240,7 @@ fn count(number: i64, one: &str, more: &str) -> String {
 }
 
 /// Seconds in the largest unit that they fill.
-fn span(seconds: i64) -> String {
+pub(super) fn span(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7_200 => format!("{} min", seconds / 60),

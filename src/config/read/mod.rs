@@ -17,6 +17,7 @@ mod reply;
 mod rule;
 mod settings;
 mod verification;
+mod webhook;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -148,6 +149,7 @@ impl<'a> Reader<'a> {
         let endpoints = self.endpoints(server.public_url.as_ref());
         let rulebook = self.rules(&actions);
         self.check_replies(&actions, &endpoints);
+        let webhooks = self.webhooks();
         (!endpoints.is_empty()).then(|| Config {
             is_default: false,
             data_dir: self.data_dir.clone(),
@@ -158,8 +160,8 @@ impl<'a> Reader<'a> {
             loop_guard,
             retention: Retention::default(),
             erasure_key: None,
-            webhooks: std::collections::BTreeMap::new(),
             own_numbers: std::mem::take(&mut self.own_numbers),
+            webhooks,
             endpoints,
             actions,
             rulebook,
