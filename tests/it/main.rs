@@ -30,6 +30,7 @@ mod links;
 mod methods;
 mod nonces;
 mod observe;
+mod opt_out_webhook;
 mod parts;
 mod pauses;
 mod phone;
