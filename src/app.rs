@@ -158,7 +158,7 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::new());
     let stop = CancellationToken::new();
     let store = database.store.clone();
-    let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?);
+    let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?.counted(&metrics));
     let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics)?;
     let reassembly = Reassembly::new(Arc::clone(&config), store.clone(), acceptor.clone());
     let webhook = Arc::new(WebhookState::new(Arc::clone(&config), acceptor, Arc::clone(&metrics)));
@@ -166,6 +166,11 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         token: config.admin.token.clone(),
+        groups: config
+            .suppression_groups()
+            .iter()
+            .map(|(group, _)| (*group).to_owned())
+            .collect(),
         stopping: stop.clone(),
     });
     let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);

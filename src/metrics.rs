@@ -54,6 +54,16 @@ pub struct ActionLabel {
     pub action: String,
 }
 
+/// Label of a loop guard.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct GuardLabel {
+    /// rate, `same_reply`, `same_text`, `own_number`.
+    pub guard: &'static str,
+}
+
+/// Counts by guard.
+pub type GuardCounts = Family<GuardLabel, Counter>;
+
 /// Labels of an attempt to tell a webhook of a change of consent.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct NoticeOutcome {
@@ -98,6 +108,10 @@ pub struct Metrics {
     pub quarantined: Gauge,
     /// Opt-outs in force.
     pub suppressions: Gauge,
+    /// Conversations in which the loop guard holds texts back.
+    pub loop_guard_active: Gauge,
+    /// Texts that the loop guard held back, by guard.
+    pub loop_guard_withheld: GuardCounts,
     /// 1 for each action that is paused because its credentials are refused; somebody has to mend them.
     pub action_paused: Family<ActionLabel, Gauge>,
     /// Attempts to tell webhooks of changes of consent, by webhook and outcome.
@@ -133,6 +147,8 @@ impl Metrics {
             blocked_lanes: Gauge::default(),
             quarantined: Gauge::default(),
             suppressions: Gauge::default(),
+            loop_guard_active: Gauge::default(),
+            loop_guard_withheld: GuardCounts::default(),
             action_paused: Family::default(),
             notices: Family::default(),
             notices_waiting: Family::default(),
@@ -189,6 +205,16 @@ impl Metrics {
         );
         r.register("quarantined", "Deliveries in quarantine", self.quarantined.clone());
         r.register("suppressions", "Opt-outs in force", self.suppressions.clone());
+        r.register(
+            "loop_guard_active",
+            "Conversations in which the loop guard holds texts back",
+            self.loop_guard_active.clone(),
+        );
+        r.register(
+            "loop_guard_withheld",
+            "Texts that the loop guard held back: rate, same_reply, same_text, own_number",
+            self.loop_guard_withheld.clone(),
+        );
         r.register(
             "action_paused",
             "Actions that are paused because their credentials are refused",

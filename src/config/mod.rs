@@ -16,7 +16,7 @@ mod secret;
 mod tests;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,12 +57,31 @@ pub struct Config {
     pub erasure_key: Option<SecretString>,
     /// Who is told of changes of consent, by name.
     pub webhooks: BTreeMap<String, WebhookSpec>,
+    /// Suppression keys of every number that the configuration says is ours: what stands for recipients, what belongs to a
+    /// programme, what replies come from. There may be more.
+    pub own_numbers: BTreeSet<String>,
     /// The inbound URLs, in the order of the file; names and paths are unique, and there is at least one.
     pub endpoints: Vec<Endpoint>,
     /// The actions by name.
     pub actions: BTreeMap<String, ActionSpec>,
     /// The rules in order, with what planning must know about the actions.
     pub rulebook: Rulebook,
+}
+
+impl Config {
+    /// Every suppression group with an endpoint it belongs to, in the order of the file; there is at least one.
+    pub fn suppression_groups(&self) -> Vec<(&str, &Endpoint)> {
+        let mut groups: Vec<(&str, &Endpoint)> = Vec::new();
+        for endpoint in &self.endpoints {
+            let named = &endpoint.policy.groups;
+            for group in std::iter::once(&named.own).chain(named.by_recipient.values()) {
+                if !groups.iter().any(|(known, _)| *known == &**group) {
+                    groups.push((group, endpoint));
+                }
+            }
+        }
+        groups
+    }
 }
 
 /// How long what is stored is kept.
@@ -138,6 +157,21 @@ pub struct Worker {
 pub struct LoopGuard {
     /// All of these hold; none means no limit.
     pub limits: Vec<ReplyLimit>,
+    /// How often the same reply goes out; `None`: as often as it is asked for.
+    pub same_reply: Option<ReplyLimit>,
+    /// When the same text from the other side silences rules; `None`: never.
+    pub same_text: Option<SameTextLimit>,
+}
+
+/// The same text so often within so long silences rules for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SameTextLimit {
+    /// The one that is not answered any more; at least 2.
+    pub texts: u32,
+    /// The sliding window.
+    pub within: Duration,
+    /// How long rules do not reply then.
+    pub silence: Duration,
 }
 
 /// So many replies within so long.

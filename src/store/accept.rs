@@ -17,12 +17,14 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::events::{self, NewEvent};
+use super::loop_guard::OurNumbers;
 use super::nonces::{self, NewNonce};
 use super::parts::{self, NewPart};
 use super::{Store, StoreError, consent, queue, refused};
 use crate::consent::ConsentEvent;
 use crate::message::{GatewayEvent, InboundMessage, Item, Part};
 use crate::metrics::{EndpointLabel, Metrics};
+use crate::phone::Address;
 use crate::rules::{self, EndpointPolicy, PartPlan, Plan, Rulebook, Standing};
 
 /// Deliveries written in one transaction at most: beyond this a commit gets slower, not the service faster.
@@ -206,6 +208,7 @@ impl Acceptor {
                     patience: deadline * 3,
                     metrics,
                     closed_sets: wake,
+                    our_numbers: OurNumbers::default(),
                 };
                 writer.run().await;
                 store.close().await;
@@ -267,6 +270,7 @@ struct Writer {
     patience: Duration,
     metrics: Arc<Metrics>,
     closed_sets: Arc<Notify>,
+    our_numbers: OurNumbers,
 }
 
 impl Writer {
@@ -352,7 +356,14 @@ impl Writer {
     /// One transaction. A database that hangs is left behind with its connection: whether it committed shows in the retry.
     async fn commit(&self, batch: &[Waiting]) -> Result<Vec<Verdict>, StoreError> {
         let mut connection = self.store.pool().acquire().await?;
-        let writing = write_batch(&mut connection, batch, &self.metrics, &self.store);
+        let writing = async {
+            let written = write_batch(&mut connection, batch, &self.metrics, &self.store).await?;
+            // Committed: whatever fails from here on, the deliveries are stored, and the next text to the number brings it again.
+            if let Err(error) = self.our_numbers.learn(&mut connection, verified_texts(batch)).await {
+                tracing::warn!(error = %error, "could not put on record which numbers are ours");
+            }
+            Ok::<_, StoreError>(written)
+        };
         if let Ok(result) = tokio::time::timeout(self.patience, writing).await {
             let written = result?;
             if written.closed_sets {
@@ -363,6 +374,18 @@ impl Writer {
         drop(connection.detach());
         Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
     }
+}
+
+/// The texts of a batch that somebody has signed.
+fn verified_texts(batch: &[Waiting]) -> impl Iterator<Item = &InboundMessage> {
+    let deliveries = batch.iter().map(|waiting| &waiting.delivery);
+    let items = deliveries
+        .filter(|delivery| delivery.verified)
+        .flat_map(|delivery| &delivery.items);
+    items.filter_map(|item| match item {
+        PlannedItem::Message(message, _) | PlannedItem::Part(message, _) => Some(&**message),
+        PlannedItem::Event(_) | PlannedItem::Unreadable(_) => None,
+    })
 }
 
 /// What is told to whoever waits for a delivery.
@@ -558,6 +581,7 @@ async fn write_batch(
 ) -> Result<Written, StoreError> {
     let mut verdicts = Verdicts(vec![None; batch.len()]);
     let mut transaction = connection.begin().await?;
+    consent::lock(&mut transaction, changes_of_consent(batch)).await?;
     refuse_replays(&mut transaction, batch, &mut verdicts).await?;
     let missing = take_sets(&mut transaction, batch, &mut verdicts).await?;
     let rows = Rows::of(batch, &verdicts, &missing);
@@ -594,6 +618,17 @@ async fn write_batch(
     Ok(Written {
         verdicts: verdicts.finish(),
         closed_sets,
+    })
+}
+
+/// Whose consent a batch may change. Their locks come before any row's: whoever waits for one holds nothing that others of
+/// the same mind need. Where nobody asks for anything there is no statement.
+fn changes_of_consent(batch: &[Waiting]) -> impl Iterator<Item = (&str, &Address)> {
+    let items = batch.iter().flat_map(|waiting| &waiting.delivery.items);
+    items.filter_map(|item| match item {
+        PlannedItem::Message(message, plan) if plan.consent.is_some() => Some((&*plan.group, &message.sender)),
+        PlannedItem::Part(message, plan) if plan.opt_out.is_some() => Some((&*plan.group, &message.sender)),
+        PlannedItem::Message(..) | PlannedItem::Part(..) | PlannedItem::Event(_) | PlannedItem::Unreadable(_) => None,
     })
 }
 
@@ -692,12 +727,6 @@ async fn plan_jobs<'a>(
     fresh: &[&NewMessage<'a>],
     store: &Store,
 ) -> Result<Vec<queue::NewJob<'a>>, StoreError> {
-    let changing = fresh.iter().filter(|message| message.plan.consent.is_some());
-    consent::lock(
-        connection,
-        changing.map(|message| (&*message.plan.group, &message.message.sender)),
-    )
-    .await?;
     let mut jobs = Vec::with_capacity(fresh.len() * 2);
     for message in fresh {
         let consent = change_consent(connection, message, store).await?;

@@ -15,7 +15,7 @@ use crate::consent::{Decision, TIER_OF_THE_PROVIDER};
 use crate::phone::{Address, NumberFormat, normalise, suppression_key};
 
 /// How old a STOP may say that it is. Gateways repeat for two days at most; a clock that is further off must not make a STOP
-/// older than an opt-in that came before it.
+/// older than an opt-in that was heard before it.
 const PLAUSIBLE_AGE: f64 = 7.0 * 86_400.0;
 
 /// What one person asks for, and the evidence of it.
@@ -153,18 +153,19 @@ pub(super) async fn lock<'a>(
 /// called under the number's lock.
 ///
 /// Times are the provider's, so that two processes that hear of STOP and START in another order come to the same end; on a
-/// tie the opt-out wins. A time that lies ahead is now, and one that is implausibly old is now, too: a gateway's wrong clock
-/// must not lose a STOP.
+/// tie the opt-out wins. A time that lies ahead is now. A STOP that says to be implausibly old is taken all the same: a
+/// gateway's wrong clock must not lose it. What an operator or a list says of years ago is of years ago.
 pub(super) async fn opt_out(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<Effect, StoreError> {
     let row = sqlx::query!(
         r#"
         WITH at AS (
-            SELECT CASE WHEN $7::timestamptz > clock_timestamp() - make_interval(secs => $8)
-                        THEN least($7::timestamptz, clock_timestamp()) ELSE clock_timestamp() END AS counts_from
+            SELECT least(coalesce($7::timestamptz, clock_timestamp()), clock_timestamp()) AS counts_from,
+                   $4::text IN ('message', 'provider')
+                     AND coalesce($7::timestamptz < clock_timestamp() - make_interval(secs => $8), false) AS is_implausible
         ), later AS (
             SELECT EXISTS (
                 SELECT FROM smshook.consent_events e, at
-                WHERE e.number_key = ANY ($3) AND e.suppression_group = $1 AND e.event = 'opt_in' AND e.effect <> 'stale'
+                WHERE NOT at.is_implausible AND e.number_key = ANY ($3) AND e.suppression_group = $1 AND e.event = 'opt_in' AND e.effect <> 'stale'
                   AND e.counts_from > at.counts_from) AS opted_in
         ), known AS (
             UPDATE smshook.opt_outs o SET opted_out_at = greatest(o.opted_out_at, at.counts_from)
@@ -371,7 +372,15 @@ pub(super) async fn record_confirmations(connection: &mut PgConnection, jobs: &[
 /// Cancels the texts queued for a number and frees their lanes. One that is running meets the same check before it sends.
 /// The confirmation of an opt-out stays: whoever says STOP twice is owed one, and the gate knows which.
 pub(super) async fn cancel_queued(connection: &mut PgConnection, group: &str, number: &str) -> Result<(), StoreError> {
-    let numbers = spellings(number);
+    cancel_queued_to(connection, group, &spellings(number)).await
+}
+
+/// As [`cancel_queued`], for every number of which this has each spelling.
+pub(super) async fn cancel_queued_to(
+    connection: &mut PgConnection,
+    group: &str,
+    numbers: &[String],
+) -> Result<(), StoreError> {
     let lanes = sqlx::query_scalar!(
         r#"
         UPDATE smshook.jobs
@@ -384,7 +393,7 @@ pub(super) async fn cancel_queued(connection: &mut PgConnection, group: &str, nu
           AND state IN ('waiting', 'available')
         RETURNING lane
         "#,
-        &numbers,
+        numbers,
         group,
     )
     .fetch_all(&mut *connection)

@@ -6,7 +6,7 @@ use super::{PausedAction, Store, StoreError};
 use crate::metrics::{ActionLabel, ActionState, Metrics, WebhookLabel};
 
 impl Store {
-    /// Fills the gauges of the queue, the quarantine, consent, the webhooks and the paused actions.
+    /// Fills the gauges of the queue, the quarantine, consent, the loop guard, the webhooks and the paused actions.
     pub async fn observe(&self, metrics: &Metrics) -> Result<(), StoreError> {
         let jobs = sqlx::query!(
             r#"
@@ -54,6 +54,7 @@ impl Store {
         metrics.blocked_lanes.set(counts.blocked);
         metrics.quarantined.set(counts.quarantined);
         metrics.suppressions.set(counts.suppressions);
+        metrics.loop_guard_active.set(self.loops_held().await?);
         let paused = self.paused_actions().await?;
         metrics.action_paused.clear();
         for PausedAction { action, .. } in paused {

@@ -1,4 +1,4 @@
-//! What an operator asks and changes: jobs, messages, opt-outs, quarantine.
+//! What an operator asks and changes: jobs, messages, quarantine.
 //!
 //! Reads for people, one page at a time; never on the receive path.
 
@@ -130,25 +130,6 @@ pub struct ReplyRow {
     pub state: Option<String>,
     /// The gateway's error code, if it failed.
     pub error: Option<String>,
-}
-
-/// An opt-out as an operator sees it.
-#[derive(Clone, Debug, Serialize)]
-pub struct OptOutRow {
-    /// Suppression group.
-    pub suppression_group: String,
-    /// Number.
-    pub number: String,
-    /// message or operator.
-    pub source: String,
-    /// The keyword that matched.
-    pub keyword: Option<String>,
-    /// The operator's note.
-    pub note: Option<String>,
-    /// When the person asked.
-    pub opted_out_at: DateTime<Utc>,
-    /// When it was lifted.
-    pub opted_in_at: Option<DateTime<Utc>>,
 }
 
 /// A quarantine entry as an operator sees it.
@@ -304,20 +285,5 @@ impl Store {
                 verified: row.verified,
             })
             .collect())
-    }
-
-    /// Opt-outs, the newest first; only those in force unless `ended`.
-    pub async fn list_opt_outs(&self, ended: bool, limit: i64) -> Result<Vec<OptOutRow>, StoreError> {
-        Ok(sqlx::query_as!(
-            OptOutRow,
-            r#"
-            SELECT suppression_group, number, source, keyword, note, opted_out_at, opted_in_at
-            FROM smshook.opt_outs WHERE $1 OR opted_in_at IS NULL ORDER BY id DESC LIMIT $2
-            "#,
-            ended,
-            limit
-        )
-        .fetch_all(&self.pool)
-        .await?)
     }
 }

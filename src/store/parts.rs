@@ -128,8 +128,6 @@ pub(super) async fn accept(
 ) -> Result<Vec<Kept>, StoreError> {
     let keys: Vec<[u8; 32]> = parts.iter().map(NewPart::set_key).collect();
     take_turns(connection, &keys).await?;
-    let changing = parts.iter().filter(|new| new.plan.opt_out.is_some());
-    consent::lock(connection, changing.map(|new| (&*new.plan.group, &new.message.sender))).await?;
     let mut kept = Vec::with_capacity(parts.len());
     for (new, key) in parts.iter().zip(&keys) {
         let one = keep(connection, new, key).await?;

@@ -41,6 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "http",
         &[
             "message",
+            "phone",
             "signature",
             "gateway",
             "consent",
@@ -98,6 +99,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["actions"]),
     ("lettre", &["actions"]),
     ("clap", &["cli"]),
+    ("csv", &["cli"]),
     ("minijinja", &["template"]),
     ("hmac", &["signature", "actions", "store"]),
     ("sqlx", &["store", "embedded_postgres", "worker", "app"]),

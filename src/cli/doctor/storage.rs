@@ -138,6 +138,10 @@ async fn queue(store: &Store, report: &mut Report) {
         Err(error) => report.add(failure("queue", &error)),
         Ok(due) => report.add(oldest(&due, &paused)),
     }
+    match store.loops_held().await {
+        Err(error) => report.add(failure("loop guard", &error)),
+        Ok(held) => report.add(loop_guard(held)),
+    }
     match store.quarantine_size().await {
         Err(error) => report.add(failure("quarantine", &error)),
         Ok(0) => report.add(Check::ok("quarantine", "empty")),
@@ -150,6 +154,19 @@ async fn queue(store: &Store, report: &mut Report) {
             "the view v1.quarantine says why; after mending the gateway's file, `smshook messages replay` reads them again",
         )),
     }
+}
+
+/// Held back is not broken: but somebody may wait for an answer, or a rule answers a machine.
+fn loop_guard(held: i64) -> Check {
+    if held == 0 {
+        return Check::ok("loop guard", "holds nothing back");
+    }
+    Check::warning(
+        "loop guard",
+        format!("holds replies back in {}", count(held, "conversation", "conversations")),
+        "v1.loop_guard shows which, why, and when it lets go by itself; if they are people, raise the limits in [loop_guard]; \
+         if a machine answers us, narrow the rule that answers it",
+    )
 }
 
 fn waiting_for_a_person(jobs: &JobCount) -> Check {

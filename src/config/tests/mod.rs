@@ -2,6 +2,7 @@
 
 mod after;
 mod connectors;
+mod consent;
 mod email;
 mod endpoints;
 mod replies;
@@ -332,6 +333,7 @@ fn every_key_there_is_stands_in_the_example() {
     keys.extend(fields::<file::Worker>());
     keys.extend(fields::<file::LoopGuard>());
     keys.extend(fields::<file::Limit>());
+    keys.extend(fields::<file::SameText>());
     keys.extend(fields::<file::Endpoint>());
     keys.extend(fields::<file::EndpointReply>());
     keys.extend(fields::<file::KeepRefused>());
