@@ -36,6 +36,7 @@ mod methods;
 mod nonces;
 mod observe;
 mod on_consent;
+mod opt_out_webhook;
 mod parts;
 mod pauses;
 mod phone;
