@@ -208,7 +208,7 @@ COMMENT ON COLUMN smshook.loop_trips.number IS 'The number it would have gone to
 COMMENT ON COLUMN smshook.loop_trips.guard IS 'rate (too many replies), same_reply (the same reply again), same_text (they send the same again), own_number (it is one of ours).';
 COMMENT ON COLUMN smshook.loop_trips.detail IS 'Which limit.';
 COMMENT ON COLUMN smshook.loop_trips.tripped_at IS 'When the first text was held back.';
-COMMENT ON COLUMN smshook.loop_trips.clears_at IS 'From then on texts go out again by themselves.';
+COMMENT ON COLUMN smshook.loop_trips.clears_at IS 'From then on texts go out again by themselves; of a number of ours, as long as it is shown.';
 COMMENT ON COLUMN smshook.loop_trips.withheld IS 'Texts held back.';
 COMMENT ON COLUMN smshook.loop_trips.last_withheld_at IS 'When the latest was held back.';
 CREATE INDEX loop_trips_by_conversation ON smshook.loop_trips (conversation_id, guard, clears_at);
@@ -222,8 +222,11 @@ COMMENT ON TABLE smshook.our_numbers IS 'Numbers of ours, as verified texts were
 COMMENT ON COLUMN smshook.our_numbers.number_key IS 'The one spelling of the number.';
 COMMENT ON COLUMN smshook.our_numbers.first_seen_at IS 'When a text to it came first.';
 
-ALTER TABLE smshook.sends ADD COLUMN text_sha256 bytea;
-COMMENT ON COLUMN smshook.sends.text_sha256 IS 'SHA-256 of the text: the loop guard recognises the same again by it.';
+ALTER TABLE smshook.sends
+    ADD COLUMN text_sha256  bytea,
+    ADD COLUMN asked_sha256 bytea;
+COMMENT ON COLUMN smshook.sends.text_sha256 IS 'SHA-256 of the conversation and the text: the loop guard recognises the same again by it.';
+COMMENT ON COLUMN smshook.sends.asked_sha256 IS 'The same of the text that it answers.';
 
 ALTER TABLE smshook.gateway_events ADD COLUMN opted_out boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN smshook.gateway_events.opted_out IS 'Whether it says that the provider holds the person for opted out.';

@@ -13,11 +13,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::Actions;
+use crate::actions::{Actions, WebhookSender};
 use crate::config::{Config, Endpoint, Mode};
 use crate::embedded_postgres::{self, EmbeddedPostgres, EmbeddedPostgresError, Settings};
 use crate::http::{self, AdminState, Limits, WebhookState};
 use crate::metrics::Metrics;
+use crate::notifier::Notifier;
 use crate::reassembly::Reassembly;
 use crate::store::{Acceptor, ErasureKey, Store, StoreError};
 use crate::worker::Worker;
@@ -157,7 +158,7 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::new());
     let stop = CancellationToken::new();
     let store = database.store.clone();
-    let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?);
+    let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?.counted(&metrics));
     let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics)?;
     let reassembly = Reassembly::new(Arc::clone(&config), store.clone(), acceptor.clone());
     let webhook = Arc::new(WebhookState::new(Arc::clone(&config), acceptor, Arc::clone(&metrics)));
@@ -173,7 +174,9 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
         stopping: stop.clone(),
     });
     let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
-    let worker = Worker::new(&config, store.clone(), actions, metrics);
+    let sender = Arc::new(WebhookSender::new(Arc::clone(&config))?);
+    let notifier = Notifier::new(Arc::clone(&config), store.clone(), sender, Arc::clone(&metrics));
+    let worker = Worker::new(&config, store.clone(), actions, metrics).waking(notifier.waker());
     // Migrated before anything else where the database is there; where it is not, the listeners come first and say 503.
     let migrated = migrate(&store, &config).await?;
     let limits = Limits::from(&config.server);
@@ -186,7 +189,13 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
         http::serve_admin(admin, admin_state, stop.clone()),
         "the admin listener ended",
     ));
-    tasks.spawn(work(worker, reassembly, store, config, migrated, stop.clone()));
+    tasks.spawn(work(
+        (worker, notifier, reassembly),
+        store,
+        config,
+        migrated,
+        stop.clone(),
+    ));
     let psql = database.psql.clone();
     Ok(Running {
         public: public_address,
@@ -350,10 +359,9 @@ fn is_away(error: &StoreError) -> bool {
     }
 }
 
-/// The worker and what puts texts together, as soon as there is a schema to work on.
+/// The worker, the notifier and what puts texts together, as soon as there is a schema to work on.
 async fn work(
-    worker: Worker,
-    reassembly: Reassembly,
+    (worker, notifier, reassembly): (Worker, Notifier, Reassembly),
     store: Store,
     config: Arc<Config>,
     mut migrated: bool,
@@ -376,7 +384,11 @@ async fn work(
             }
         };
     }
-    tokio::join!(worker.run(stop.clone()), reassembly.run(stop));
+    tokio::join!(
+        worker.run(stop.clone()),
+        notifier.run(stop.clone()),
+        reassembly.run(stop)
+    );
 }
 
 async fn report(listener: impl Future<Output = std::io::Result<()>>, what: &'static str) {

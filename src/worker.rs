@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use sqlx::postgres::PgListener;
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,9 @@ use crate::actions::Actions;
 use crate::config::{Config, Worker as WorkerConfig};
 use crate::job::{Job, JobKind, Outcome, RetryPolicy};
 use crate::metrics::Metrics;
-use crate::store::{Claimed, JOBS_CHANNEL, MOST_NONCES_PER_ENDPOINT, Settlement, Store, StoreError, Want};
+use crate::store::{
+    Claimed, JOBS_CHANNEL, MOST_NONCES_PER_ENDPOINT, NOTICE_WRITTEN, Settlement, Store, StoreError, Want,
+};
 
 /// How much longer a lease is than the attempt it covers: time to settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
@@ -68,6 +71,8 @@ pub struct Worker {
     /// Whether the paused actions have been given the trial that a start owes them.
     tried: bool,
     polls: u64,
+    /// Who hears of notices; this loop is the only one that listens.
+    notices: Option<watch::Sender<()>>,
 }
 
 impl Worker {
@@ -110,6 +115,16 @@ impl Worker {
             more: true,
             tried: false,
             polls: 0,
+            notices: None,
+        }
+    }
+
+    /// The same, passing on that a notice was written.
+    #[must_use]
+    pub fn waking(self, notices: watch::Sender<()>) -> Self {
+        Self {
+            notices: Some(notices),
+            ..self
         }
     }
 
@@ -129,7 +144,7 @@ impl Worker {
                 biased;
                 () = stop.cancelled() => break,
                 Some(ended) = self.attempts.join_next_with_id() => self.finish(ended).await,
-                () = notified(&mut listener) => self.more = true,
+                heard = notified(&mut listener) => self.wake(heard),
                 _ = poll.tick() => {
                     self.more = true;
                     self.sweep().await;
@@ -166,6 +181,13 @@ impl Worker {
         let listener = armed.ok().and_then(Result::ok);
         self.metrics.listening.set(i64::from(listener.is_some()));
         listener
+    }
+
+    fn wake(&mut self, heard: Heard) {
+        self.more |= heard.of_jobs;
+        if let (true, Some(notices)) = (heard.of_notices, &self.notices) {
+            notices.send_replace(());
+        }
     }
 
     /// Claims as much as there are free slots, and starts it. Slots are not shared out beforehand: an action with nothing due
@@ -419,17 +441,42 @@ async fn attempt(actions: Arc<Actions>, job: Job, timeout: Duration, max_attempt
         })
 }
 
-/// Waits for a notification. A connection that breaks is one, too: whatever was missed is found by looking.
-async fn notified(listener: &mut Option<PgListener>) {
-    match listener {
-        Some(listening) => {
-            if listening.recv().await.is_err() {
-                *listener = None;
-                return;
-            }
-            // one look answers however many said so
-            while listening.next_buffered().is_some() {}
+/// What notifications were of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Heard {
+    of_jobs: bool,
+    of_notices: bool,
+}
+
+impl Heard {
+    fn add(&mut self, payload: &str) {
+        if payload == NOTICE_WRITTEN {
+            self.of_notices = true;
+        } else {
+            self.of_jobs = true;
         }
-        None => std::future::pending().await,
     }
+}
+
+/// Waits for a notification. A connection that breaks is one, too: whatever was missed is found by looking.
+async fn notified(listener: &mut Option<PgListener>) -> Heard {
+    let Some(listening) = listener else {
+        return std::future::pending().await;
+    };
+    let mut heard = Heard::default();
+    match listening.recv().await {
+        Ok(notification) => heard.add(notification.payload()),
+        Err(_broken) => {
+            *listener = None;
+            return Heard {
+                of_jobs: true,
+                of_notices: true,
+            };
+        }
+    }
+    // one look answers however many said so
+    while let Some(notification) = listening.next_buffered() {
+        heard.add(notification.payload());
+    }
+    heard
 }

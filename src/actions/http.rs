@@ -2,6 +2,8 @@
 //!
 //! It must not send before the journal says that the job is still ours.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use serde_json::json;
 
@@ -9,6 +11,7 @@ use super::answer::{Verdict, judge};
 use super::client::{Client, Failure};
 use super::context::{context, operation_key};
 use super::exchange::Letter;
+use super::look::Look;
 use super::progress::{Journal, Progress, Sending};
 use super::redact::Redaction;
 use super::request::Rendered;
@@ -33,7 +36,7 @@ async fn attempt(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec)
     progress.request = Some(request.clone());
     progress.sending = Some(Sending::by(job));
     journal.save(job, &progress).await?;
-    let verdict = exchange(client, job, spec, spec.on_unknown, &request).await;
+    let verdict = exchange(client, job, spec, spec.on_unknown, &request, None).await;
     if !matches!(verdict, Verdict::Done { .. } | Verdict::Unknown(_)) {
         journal.clear_sending(job, &mut progress).await?;
     }
@@ -52,13 +55,14 @@ async fn attempt(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec)
     })
 }
 
-/// Sends a stored request and reads what came back.
+/// Sends a stored request and reads what came back. A text to the sender brings its last look.
 pub(super) async fn exchange(
     client: &Client,
     job: &Job,
     spec: &HttpSpec,
     on_unknown: OnUnknown,
     request: &Rendered,
+    look: Option<&Arc<Look>>,
 ) -> Verdict {
     let now = Utc::now();
     let redaction = Redaction::new(spec, job, request);
@@ -69,6 +73,7 @@ pub(super) async fn exchange(
         operation: None,
         credential: None,
         redaction: &redaction,
+        look,
     };
     match letter.send(client, now).await {
         Ok(answer) => judge(spec, on_unknown, &answer, &redaction, now),

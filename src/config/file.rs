@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -29,6 +30,7 @@ pub(super) struct Root {
     connector: IgnoredAny,
     action: IgnoredAny,
     rule: IgnoredAny,
+    webhook: IgnoredAny,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,6 +71,16 @@ pub(super) struct Worker {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LoopGuard {
     pub(super) limits: Option<Vec<Limit>>,
+    pub(super) same_reply: Option<Switch<Limit>>,
+    pub(super) same_text: Option<Switch<SameText>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SameText {
+    pub(super) texts: u32,
+    pub(super) within: Quantity,
+    pub(super) silence: Quantity,
 }
 
 #[derive(Debug, Deserialize)]
@@ -312,6 +324,21 @@ pub(super) enum SignScheme {
     StandardWebhooks,
 }
 
+/// Who is told of changes of consent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub(super) url: String,
+    pub(super) secrets: Vec<Secret>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Header>,
+    pub(super) timeout: Option<Quantity>,
+    #[serde(default)]
+    pub(super) allow_private: Vec<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
@@ -375,6 +402,36 @@ impl<'de> Deserialize<'de> for Words {
             }
         }
         deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// A table, or `false` for none.
+#[derive(Debug)]
+pub(super) enum Switch<T> {
+    On(T),
+    Off,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Switch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TableOrFalse<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for TableOrFalse<T> {
+            type Value = Switch<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table, or false for none")
+            }
+            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Switch<T>, E> {
+                if value {
+                    Err(E::custom("expected a table, or false for none, found true"))
+                } else {
+                    Ok(Switch::Off)
+                }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Switch<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Switch::On)
+            }
+        }
+        deserializer.deserialize_any(TableOrFalse(PhantomData))
     }
 }
 

@@ -16,7 +16,7 @@ mod secret;
 mod tests;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +57,9 @@ pub struct Config {
     pub erasure_key: Option<SecretString>,
     /// Who is told of changes of consent, by name.
     pub webhooks: BTreeMap<String, WebhookSpec>,
+    /// Suppression keys of every number that the configuration says is ours: what stands for recipients, what belongs to a
+    /// programme, what replies come from. There may be more.
+    pub own_numbers: BTreeSet<String>,
     /// The inbound URLs, in the order of the file; names and paths are unique, and there is at least one.
     pub endpoints: Vec<Endpoint>,
     /// The actions by name.
@@ -154,6 +157,21 @@ pub struct Worker {
 pub struct LoopGuard {
     /// All of these hold; none means no limit.
     pub limits: Vec<ReplyLimit>,
+    /// How often the same reply goes out; `None`: as often as it is asked for.
+    pub same_reply: Option<ReplyLimit>,
+    /// When the same text from the other side silences rules; `None`: never.
+    pub same_text: Option<SameTextLimit>,
+}
+
+/// The same text so often within so long silences rules for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SameTextLimit {
+    /// The one that is not answered any more; at least 2.
+    pub texts: u32,
+    /// The sliding window.
+    pub within: Duration,
+    /// How long rules do not reply then.
+    pub silence: Duration,
 }
 
 /// So many replies within so long.

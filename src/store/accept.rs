@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::events::{self, NewEvent};
+use super::loop_guard::OurNumbers;
 use super::nonces::{self, NewNonce};
 use super::parts::{self, NewPart};
 use super::{Store, StoreError, consent, queue, refused};
@@ -207,6 +208,7 @@ impl Acceptor {
                     patience: deadline * 3,
                     metrics,
                     closed_sets: wake,
+                    our_numbers: OurNumbers::default(),
                 };
                 writer.run().await;
                 store.close().await;
@@ -268,6 +270,7 @@ struct Writer {
     patience: Duration,
     metrics: Arc<Metrics>,
     closed_sets: Arc<Notify>,
+    our_numbers: OurNumbers,
 }
 
 impl Writer {
@@ -353,7 +356,14 @@ impl Writer {
     /// One transaction. A database that hangs is left behind with its connection: whether it committed shows in the retry.
     async fn commit(&self, batch: &[Waiting]) -> Result<Vec<Verdict>, StoreError> {
         let mut connection = self.store.pool().acquire().await?;
-        let writing = write_batch(&mut connection, batch, &self.metrics, &self.store);
+        let writing = async {
+            let written = write_batch(&mut connection, batch, &self.metrics, &self.store).await?;
+            // Committed: whatever fails from here on, the deliveries are stored, and the next text to the number brings it again.
+            if let Err(error) = self.our_numbers.learn(&mut connection, verified_texts(batch)).await {
+                tracing::warn!(error = %error, "could not put on record which numbers are ours");
+            }
+            Ok::<_, StoreError>(written)
+        };
         if let Ok(result) = tokio::time::timeout(self.patience, writing).await {
             let written = result?;
             if written.closed_sets {
@@ -364,6 +374,18 @@ impl Writer {
         drop(connection.detach());
         Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
     }
+}
+
+/// The texts of a batch that somebody has signed.
+fn verified_texts(batch: &[Waiting]) -> impl Iterator<Item = &InboundMessage> {
+    let deliveries = batch.iter().map(|waiting| &waiting.delivery);
+    let items = deliveries
+        .filter(|delivery| delivery.verified)
+        .flat_map(|delivery| &delivery.items);
+    items.filter_map(|item| match item {
+        PlannedItem::Message(message, _) | PlannedItem::Part(message, _) => Some(&**message),
+        PlannedItem::Event(_) | PlannedItem::Unreadable(_) => None,
+    })
 }
 
 /// What is told to whoever waits for a delivery.

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::parts::lock_in_order;
-use super::{Store, StoreError, queue, storable_text};
+use super::{JOBS_CHANNEL, NOTICE_WRITTEN, Store, StoreError, queue, storable_text};
 use crate::consent::{Decision, TIER_OF_THE_PROVIDER};
 use crate::phone::{Address, NumberFormat, normalise, suppression_key};
 
@@ -287,6 +287,7 @@ async fn record(
         )
         INSERT INTO smshook.notices (webhook, event_id, number_key)
         SELECT w.name, r.id, r.number_key FROM recorded r, smshook.webhooks w WHERE $21
+        RETURNING pg_notify($22, $23)
         "#,
         event,
         asked.group,
@@ -309,6 +310,8 @@ async fn record(
         confirmation,
         asked.note,
         effect.changes(),
+        JOBS_CHANNEL,
+        NOTICE_WRITTEN,
     )
     .execute(connection)
     .await?;

@@ -11,7 +11,9 @@ mod diagnose;
 mod erasure_key;
 mod events;
 mod evidence;
+mod last_look;
 mod links;
+mod loop_guard;
 mod nonces;
 mod notices;
 mod observe;
@@ -38,14 +40,22 @@ pub use evidence::{
     ConsentEventRow, ConsentRecord, Imported, InForce, ListedOptOut, OptOut, OptOutPages, OptOutRow, ReviewRow,
     SentRow, Standing,
 };
+pub use last_look::{Hold, LastLook};
 pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
+pub use loop_guard::{Guard, LoopLimits, SameText, Withheld};
 pub use nonces::MOST_NONCES_PER_ENDPOINT;
+pub use notices::{
+    ChangeOfConsent, ClaimedNotice, NOTICE_WRITTEN, NoticeEnd, NoticeSettlement, NoticesLeft, SettledNotice,
+};
+pub use operate::{
+    AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
+};
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, QuarantineRow, QuarantinedDelivery, ReplyRow};
 pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
-pub use sends::{LoopLimits, SendGate};
+pub use sends::SendGate;
 
 /// Every schema change, in order; forward only.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");

@@ -225,7 +225,7 @@ async fn a_reply_that_was_claimed_before_the_stop_is_stopped_at_the_gate() {
     intake.text(PERSON, "STOP").await;
     let gate = intake
         .store
-        .begin_send(&job, "reference", &LoopLimits::default(), &json!({}))
+        .begin_send(&job, "reference", "hello", &LoopLimits::default(), &json!({}))
         .await
         .unwrap();
     assert_eq!(gate, SendGate::Suppressed);

@@ -35,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["phone", "job", "template", "gateway", "config", "store", "metrics"],
     ),
     ("worker", &["job", "config", "store", "actions", "metrics"]),
+    ("notifier", &["job", "config", "store", "actions", "metrics"]),
     ("reassembly", &["message", "consent", "rules", "config", "store"]),
     (
         "http",
@@ -59,6 +60,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "actions",
             "worker",
+            "notifier",
             "reassembly",
             "http",
             "metrics",

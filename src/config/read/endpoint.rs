@@ -1,6 +1,5 @@
 //! Endpoints: names and paths, numbers, consent texts, and what the rooms beside this one make of the rest.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use crate::config::tree::Place;
 use crate::config::{Endpoint, Mode};
 use crate::consent::{Additions, PhrasePolicy, Vocabulary, VocabularyError, normalise};
 use crate::gateway::{Gateway, Reading};
-use crate::phone::{self, Kind, NumberFormat};
-use crate::rules::{EndpointPolicy, Groups};
+use crate::phone::NumberFormat;
+use crate::rules::EndpointPolicy;
 use crate::signature::Keys;
 use crate::template::Template;
 
@@ -82,14 +81,10 @@ impl Reader<'_> {
             "\"1s\" to \"1m\"",
         );
         let keep_refused = self.keep_refused(place, typed.keep_refused.as_ref());
-        let suppression_group = typed.suppression_group.clone().unwrap_or_else(|| typed.name.clone());
-        self.check_name(
-            &place.key("suppression_group"),
-            "a suppression group",
-            &suppression_group,
-        );
+        let groups = self.groups(place, &typed);
         let verified = self.verified(place, &typed, own, server)?;
         let gateway = verified.gateway;
+        self.reply_number(place, numbers.unwrap_or(gateway.numbers));
         let has_reply = typed.reply.is_some();
         let reply = typed
             .reply
@@ -106,7 +101,7 @@ impl Reader<'_> {
         let policy = EndpointPolicy {
             endpoint: typed.name.clone(),
             vocabulary,
-            groups: Groups::all(&suppression_group),
+            groups,
             on_opt_out: typed.consent.on_opt_out.clone(),
             on_opt_in: typed.consent.on_opt_in.clone(),
             can_reply: reply.is_some(),
@@ -174,24 +169,6 @@ impl Reader<'_> {
             opt_in: self.text(&place.key("opt_in_text"), typed.opt_in_text.as_ref(), Some(OPT_IN_TEXT)),
             help: self.text(&place.key("help_text"), typed.help_text.as_ref(), None),
         }
-    }
-
-    /// Our numbers by what the gateway says in their place.
-    fn recipients(&mut self, place: &Place, typed: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        for (said, number) in typed {
-            let is_ours = match phone::normalise(number, &NumberFormat::E164).kind() {
-                Kind::Number => number.starts_with('+'),
-                kind => kind == Kind::Short,
-            };
-            if said.trim().is_empty() {
-                let help = "write what the gateway says in its place, such as a device's ID";
-                self.error(&place.key(said), "this number stands for nothing", help);
-            } else if !is_ours {
-                let help = "write it with `+` and the country's code, such as \"+15551234567\", or as a short code";
-                self.error(&place.key(said), "this is not a number of yours", help);
-            }
-        }
-        typed.clone()
     }
 
     fn path(&mut self, place: &Place, path: &str) {

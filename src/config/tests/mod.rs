@@ -2,9 +2,11 @@
 
 mod after;
 mod connectors;
+mod consent;
 mod email;
 mod endpoints;
 mod replies;
+mod webhooks;
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -33,7 +35,7 @@ fn environment(name: &str) -> Option<String> {
         | "SMSHOOK_ADMIN_TOKEN"
         | "CRM_TOKEN"
         | "DESK_TOKEN" => Some(format!("value-of-{name}")),
-        "CRM_SIGNING_SECRET" => Some(WHSEC.to_owned()),
+        "CRM_SIGNING_SECRET" | "SENDER_SECRET" | "NEXT_SENDER_SECRET" => Some(WHSEC.to_owned()),
         "SMSHOOK_DATABASE_URL" => Some("postgres://a:b@localhost/c".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
@@ -281,6 +283,15 @@ fn what_the_example_calls_a_default_is_one() {
         panic!("b is a reply")
     };
     assert_eq!(reply.on_unknown, OnUnknown::Skip);
+    let webhook = loaded(&format!(
+        "{ENDPOINT}[webhook.a]\nurl = \"https://x.example\"\nsecrets = [\"{WHSEC}\"]"
+    ));
+    let (left, right) = (&webhook.config.webhooks["a"], &whole.webhooks["sender"]);
+    assert_eq!(left.timeout, right.timeout);
+    assert_eq!(
+        (&left.request.allow_private, left.request.allow_http),
+        (&right.request.allow_private, right.request.allow_http)
+    );
 }
 
 /// The names of a struct's fields, as serde knows them.
@@ -322,6 +333,7 @@ fn every_key_there_is_stands_in_the_example() {
     keys.extend(fields::<file::Worker>());
     keys.extend(fields::<file::LoopGuard>());
     keys.extend(fields::<file::Limit>());
+    keys.extend(fields::<file::SameText>());
     keys.extend(fields::<file::Endpoint>());
     keys.extend(fields::<file::EndpointReply>());
     keys.extend(fields::<file::KeepRefused>());
@@ -339,6 +351,7 @@ fn every_key_there_is_stands_in_the_example() {
     keys.extend(fields::<file::Connector>());
     keys.extend(fields::<file::Rate>());
     keys.extend(fields::<file::Email>());
+    keys.extend(fields::<file::Webhook>());
     // For gateway files.
     keys.retain(|key| *key != "credential");
     for key in keys {

@@ -4,6 +4,7 @@
 mod direct;
 mod fake;
 mod service;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,7 @@ use tokio::net::TcpStream;
 pub(crate) use direct::{Direct, nonce};
 pub(crate) use fake::{Answer, Asked, Fake};
 pub(crate) use service::Service;
+pub(crate) use wire::{Certificate, Heard, Wire};
 
 use crate::testkit::TestDatabase;
 
