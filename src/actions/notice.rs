@@ -94,6 +94,7 @@ async fn attempt(client: &Client, spec: &HttpSpec, change: &ChangeOfConsent) -> 
         operation: None,
         credential: None,
         redaction: &redaction,
+        look: None,
     };
     match letter.send(client, now).await {
         Ok(answer) => told(judge(spec, OnUnknown::Resend, &answer, &redaction, now)),

@@ -47,9 +47,6 @@ pub use nonces::MOST_NONCES_PER_ENDPOINT;
 pub use notices::{
     ChangeOfConsent, ClaimedNotice, NOTICE_WRITTEN, NoticeEnd, NoticeSettlement, NoticesLeft, SettledNotice,
 };
-pub use operate::{
-    AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
-};
 pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, QuarantineRow, QuarantinedDelivery, ReplyRow};
 pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
