@@ -25,6 +25,8 @@ pub(super) struct Root {
     pub(super) database: Database,
     pub(super) worker: Worker,
     pub(super) loop_guard: LoopGuard,
+    pub(super) retention: Retention,
+    pub(super) privacy: Privacy,
     endpoint: IgnoredAny,
     gateway: IgnoredAny,
     connector: IgnoredAny,
@@ -88,6 +90,19 @@ pub(super) struct SameText {
 pub(super) struct Limit {
     pub(super) replies: u32,
     pub(super) within: Quantity,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Retention {
+    pub(super) messages: Option<Quantity>,
+    pub(super) consent: Option<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Privacy {
+    pub(super) erasure_key: Option<Secret>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -288,6 +288,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The files of `{ generated = … }` secrets, whether they exist or not.
     pub generated_secrets: Vec<PathBuf>,
+    /// That of them which nobody else is given: under it the numbers of erased people are hashed.
+    pub erasure_key_file: Option<PathBuf>,
 }
 
 /// The built-in configuration, as TOML.

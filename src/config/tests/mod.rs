@@ -37,6 +37,7 @@ fn environment(name: &str) -> Option<String> {
         | "DESK_TOKEN" => Some(format!("value-of-{name}")),
         "CRM_SIGNING_SECRET" | "SENDER_SECRET" | "NEXT_SENDER_SECRET" => Some(WHSEC.to_owned()),
         "SMSHOOK_DATABASE_URL" => Some("postgres://a:b@localhost/c".to_owned()),
+        "SMSHOOK_ERASURE_KEY" => Some("0123456789abcdef".repeat(2)),
         "EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -86,7 +87,8 @@ fn the_defaults_load_and_need_nothing_but_a_data_directory() {
     assert!(before.warnings[0].to_string().contains("has not been made yet"));
 
     let secrets = generated_secrets(&Source::Default, &environment);
-    assert_eq!(secrets, [data_dir.join("webhook-secret")]);
+    assert_eq!(secrets, [data_dir.join("erasure-key"), data_dir.join("webhook-secret")]);
+    let secrets = &secrets[1..];
     assert!(ensure_generated_secret(&secrets[0]).unwrap());
     assert!(!ensure_generated_secret(&secrets[0]).unwrap(), "it is made once");
 
@@ -134,7 +136,8 @@ fn the_environment_replaces_the_default_addresses_but_not_those_of_the_file() {
 fn any_secret_can_be_a_generated_one() {
     let text = format!("{ENDPOINT}[admin]\ntoken = {{ generated = \"admin-token\" }}");
     let loaded = loaded(&text);
-    assert_eq!(loaded.generated_secrets, [Path::new("./data/admin-token")]);
+    let of_our_own = ["./data/admin-token", "./data/erasure-key"].map(Path::new);
+    assert_eq!(loaded.generated_secrets, of_our_own);
     assert_eq!(
         loaded.config.admin.token.unwrap().expose_secret().len(),
         64,
