@@ -20,6 +20,7 @@ mod observe;
 mod operate;
 mod parts;
 mod pauses;
+mod provider;
 mod queue;
 mod refused;
 mod sends;

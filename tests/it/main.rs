@@ -36,6 +36,7 @@ mod observe;
 mod parts;
 mod pauses;
 mod phone;
+mod provider_opt_outs;
 mod queue;
 mod readme;
 mod receive;
