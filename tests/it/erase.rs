@@ -637,9 +637,8 @@ async fn the_gate_lets_nothing_through_for_a_process_with_another_key() {
         lease: std::time::Duration::from_mins(1),
     };
     let job = intake.store.claim(&[want]).await.unwrap().remove(0).job;
-    let gate = intake
-        .store
-        .begin_send(&job, "reference", "hello", &LoopLimits::default(), &json!({}));
+    let (limits, progress) = (LoopLimits::default(), json!({}));
+    let gate = intake.store.begin_send(&job, "reference", "hello", &limits, &progress);
     assert!(matches!(gate.await, Err(StoreError::OtherErasureKey)));
 }
 
