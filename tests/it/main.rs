@@ -34,6 +34,7 @@ mod may_text;
 mod methods;
 mod nonces;
 mod observe;
+mod on_consent;
 mod opt_outs_cli;
 mod parts;
 mod pauses;

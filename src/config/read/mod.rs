@@ -6,6 +6,7 @@
 mod action;
 mod auth;
 mod connector;
+mod consent;
 mod email;
 mod endpoint;
 mod gateway;
@@ -146,8 +147,8 @@ impl<'a> Reader<'a> {
         let worker = self.worker(&root.worker);
         let loop_guard = self.loop_guard(&root.loop_guard);
         let actions = self.actions();
-        let endpoints = self.endpoints(server.public_url.as_ref());
-        let rulebook = self.rules(&actions);
+        let endpoints = self.endpoints(server.public_url.as_ref(), &actions);
+        let rulebook = self.rules(&actions, &endpoints);
         self.check_replies(&actions, &endpoints);
         let webhooks = self.webhooks();
         (!endpoints.is_empty()).then(|| Config {
