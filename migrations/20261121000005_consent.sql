@@ -39,6 +39,7 @@ FROM smshook.opt_outs p LEFT JOIN smshook.sends s ON s.opt_out_id = p.id
 WHERE p.id = o.id;
 ALTER TABLE smshook.opt_outs ALTER COLUMN number_key SET NOT NULL;
 CREATE INDEX opt_outs_by_key ON smshook.opt_outs (number_key, suppression_group) WHERE opted_in_at IS NULL;
+CREATE INDEX opt_outs_ended ON smshook.opt_outs (opted_in_at) WHERE opted_in_at IS NOT NULL;
 COMMENT ON COLUMN smshook.opt_outs.number IS 'The number, E.164 or as given; after an erasure `hmac:` and a keyed hash of it.';
 COMMENT ON COLUMN smshook.opt_outs.number_key IS 'The one spelling by which it is looked up; after an erasure the keyed hash.';
 COMMENT ON COLUMN smshook.opt_outs.source IS 'message (the person texted it), provider (the gateway says so), operator or import.';
@@ -265,6 +266,23 @@ COMMENT ON COLUMN smshook.part_sets.keep_text IS 'False where the endpoint does 
 COMMENT ON COLUMN smshook.part_sets.text_removed_at IS 'When the texts and bodies of its parts were removed.';
 COMMENT ON COLUMN smshook.part_sets.erased_at IS 'When the sender was erased.';
 CREATE INDEX part_sets_texts_to_remove ON smshook.part_sets (id) WHERE NOT keep_text AND text_removed_at IS NULL;
+CREATE INDEX part_sets_erased ON smshook.part_sets (erased_at) WHERE erased_at IS NOT NULL;
+
+-- What is kept for a time only is found by the time in its ID, and without reading a table for each row that is deleted.
+CREATE FUNCTION smshook.first_id(at timestamptz) RETURNS uuid
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    AS $$ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::int8), 12, '0') || repeat('0', 20))::uuid $$;
+COMMENT ON FUNCTION smshook.first_id(timestamptz) IS 'Every ID (UUIDv7) made before that time is less than this, every later one is not.';
+CREATE FUNCTION smshook.without_quotes(error text, said text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE WHEN length(said) >= 3 THEN replace(e, said, '(not kept)') ELSE e END
+    FROM (SELECT regexp_replace(error, 'answered ([0-9]{3}).*', 'answered \1; what it said is not kept')) AS x (e)
+    $$;
+COMMENT ON FUNCTION smshook.without_quotes(text, text) IS 'An error without what another system answered, and without these words: for texts that are not kept.';
+CREATE INDEX gateway_events_by_job ON smshook.gateway_events (job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX links_by_use ON smshook.links (updated_at);
+COMMENT ON COLUMN smshook.links.updated_at IS 'When it was last written or, to the day, used.';
 
 CREATE OR REPLACE VIEW v1.messages AS
 SELECT m.id, m.endpoint, m.message_id, m.conversation_id, m.sender, m.recipient, m.text, m.sent_at, m.received_at, m.rule,

@@ -16,11 +16,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
-use crate::config::{Config, Worker as WorkerConfig};
+use crate::config::{Config, Retention, Worker as WorkerConfig};
 use crate::job::{Job, JobKind, Outcome, RetryPolicy};
 use crate::metrics::Metrics;
 use crate::store::{
-    Claimed, JOBS_CHANNEL, MOST_NONCES_PER_ENDPOINT, NOTICE_WRITTEN, Settlement, Store, StoreError, Want,
+    Claimed, JOBS_CHANNEL, MOST_NONCES_PER_ENDPOINT, NOTICE_WRITTEN, Position, Settlement, Store, StoreError, Want,
 };
 
 /// How much longer a lease is than the attempt it covers: time to settle.
@@ -63,6 +63,9 @@ pub struct Worker {
     actions: Arc<Actions>,
     metrics: Arc<Metrics>,
     settings: WorkerConfig,
+    retention: Retention,
+    /// How far the sweep is with what is kept for a time only.
+    position: Position,
     limits: HashMap<String, Limits>,
     running: HashMap<Id, Running>,
     attempts: JoinSet<Outcome>,
@@ -108,6 +111,8 @@ impl Worker {
             actions,
             metrics,
             settings: config.worker,
+            retention: config.retention,
+            position: Position::default(),
             limits: configured.chain(compliance).collect(),
             running: HashMap::new(),
             attempts: JoinSet::new(),
@@ -373,6 +378,9 @@ impl Worker {
         {
             tracing::debug!(error = %error, "could not look for forgotten lanes");
         }
+        if let Err(error) = self.store.remove_texts(&mut self.position).await {
+            tracing::debug!(error = %error, "could not remove texts that are not kept");
+        }
         if self.polls.is_multiple_of(POLLS_PER_FORGETTING)
             && let Err(error) = self.forget().await
         {
@@ -380,10 +388,18 @@ impl Worker {
         }
     }
 
-    /// Nonces and refused deliveries whose time is over, and nonces beyond what is kept; some of them each time.
-    async fn forget(&self) -> Result<(), StoreError> {
+    /// Nonces and refused deliveries whose time is over, nonces beyond what is kept, what is left of erased people, and what
+    /// is older than the operator wants to keep; some of them each time.
+    async fn forget(&mut self) -> Result<(), StoreError> {
         self.store.forget_refused().await?;
         self.store.forget_nonces().await?;
+        self.store.forget_erased().await?;
+        if let Some(age) = self.retention.messages {
+            self.store.forget_messages(age, &mut self.position).await?;
+        }
+        if let Some(age) = self.retention.consent {
+            self.store.forget_consent(age, &mut self.position).await?;
+        }
         if self.polls.is_multiple_of(POLLS_PER_COUNT_OF_NONCES) {
             self.store.forget_oldest_nonces(MOST_NONCES_PER_ENDPOINT).await?;
         }

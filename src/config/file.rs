@@ -25,6 +25,8 @@ pub(super) struct Root {
     pub(super) database: Database,
     pub(super) worker: Worker,
     pub(super) loop_guard: LoopGuard,
+    pub(super) retention: Retention,
+    pub(super) privacy: Privacy,
     endpoint: IgnoredAny,
     gateway: IgnoredAny,
     connector: IgnoredAny,
@@ -88,6 +90,19 @@ pub(super) struct SameText {
 pub(super) struct Limit {
     pub(super) replies: u32,
     pub(super) within: Quantity,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Retention {
+    pub(super) messages: Option<Quantity>,
+    pub(super) consent: Option<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Privacy {
+    pub(super) erasure_key: Option<Secret>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,9 +177,12 @@ pub(super) struct Consent {
     pub(super) help_words: Vec<String>,
     pub(super) exempt: Vec<String>,
     pub(super) phrases: Option<Phrases>,
-    pub(super) opt_out_text: Option<TextOrNone>,
-    pub(super) opt_in_text: Option<TextOrNone>,
-    pub(super) help_text: Option<TextOrNone>,
+    pub(super) brand: Option<String>,
+    pub(super) contact: Option<String>,
+    pub(super) language: Option<String>,
+    pub(super) opt_out_text: Option<AnswerText>,
+    pub(super) opt_in_text: Option<AnswerText>,
+    pub(super) help_text: Option<AnswerText>,
     pub(super) on_opt_out: Vec<String>,
     pub(super) on_opt_in: Vec<String>,
 }
@@ -435,33 +453,38 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Switch<T> {
     }
 }
 
-/// A text, or `false` for none.
+/// What is answered: a text for everybody, one for each of some languages, or `false` for none.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum TextOrNone {
-    Text(String),
+pub(super) enum AnswerText {
+    One(String),
+    /// By language.
+    ByLanguage(BTreeMap<String, String>),
     None,
 }
 
-impl<'de> Deserialize<'de> for TextOrNone {
+impl<'de> Deserialize<'de> for AnswerText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrFalse;
-        impl Visitor<'_> for TextOrFalse {
-            type Value = TextOrNone;
+        struct TextsOrFalse;
+        impl<'de> Visitor<'de> for TextsOrFalse {
+            type Value = AnswerText;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or false for none")
+                f.write_str("a text, a table of texts by language, or false for none")
             }
-            fn visit_str<E>(self, text: &str) -> Result<TextOrNone, E> {
-                Ok(TextOrNone::Text(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<AnswerText, E> {
+                Ok(AnswerText::One(text.to_owned()))
             }
-            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<TextOrNone, E> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AnswerText, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(AnswerText::ByLanguage)
+            }
+            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<AnswerText, E> {
                 if value {
                     Err(E::custom("expected a text, or false for none, found true"))
                 } else {
-                    Ok(TextOrNone::None)
+                    Ok(AnswerText::None)
                 }
             }
         }
-        deserializer.deserialize_any(TextOrFalse)
+        deserializer.deserialize_any(TextsOrFalse)
     }
 }
 

@@ -20,7 +20,7 @@ use super::events::{self, NewEvent};
 use super::loop_guard::OurNumbers;
 use super::nonces::{self, NewNonce};
 use super::parts::{self, NewPart};
-use super::{Store, StoreError, consent, queue, refused};
+use super::{Store, StoreError, consent, queue, refused, retention};
 use crate::consent::ConsentEvent;
 use crate::message::{GatewayEvent, InboundMessage, Item, Part};
 use crate::metrics::{EndpointLabel, Metrics};
@@ -497,6 +497,7 @@ impl<'a> Rows<'a> {
                 endpoint,
                 raw,
                 verified,
+                keep_raw: delivery.keep_text,
                 event,
             }),
             PlannedItem::Unreadable(reason) => {
@@ -690,6 +691,12 @@ async fn admit_all(connection: &mut PgConnection, batch: &[Waiting], verdicts: &
             Origin::Refused(entry) => refused::admit(connection, entry, accepted.id).await?,
             Origin::Quarantine(_) | Origin::Gateway | Origin::Parts(_) => {}
         }
+        if let (false, Origin::Quarantine(entry) | Origin::Refused(entry)) =
+            (waiting.delivery.keep_text, waiting.delivery.origin)
+            && accepted.status != AcceptedStatus::Quarantined
+        {
+            retention::remove_admitted_body(connection, entry).await?;
+        }
     }
     Ok(())
 }
@@ -857,19 +864,21 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         INSERT INTO smshook.messages (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable,
             recipient, recipient_raw, text, sent_at, message_id, reference, device_id, tenant_id, tenant_name,
             gateway_rules, rule, consent_event, consent_tier, consent_keyword, raw, verified, encrypted, media,
-            missing_parts, consent_language, keep_text)
+            missing_parts, consent_language, keep_text, text_chars, text_removed_at)
         SELECT m.id, m.endpoint, m.dedupe_key, m.conversation_id, m.sender, m.sender_raw, m.sender_answerable,
-            m.recipient, m.recipient_raw, m.text, m.sent_at, m.message_id, m.reference, m.device_id, m.tenant_id,
-            m.tenant_name, array_remove(ARRAY[m.gateway_rule], NULL), m.rule, m.consent_event, m.consent_tier,
-            m.consent_keyword, m.raw, m.verified, m.encrypted, m.media, m.missing_parts, m.consent_language, m.keep_text
+            m.recipient, m.recipient_raw, CASE WHEN m.is_over THEN '' ELSE m.text END, m.sent_at, m.message_id, m.reference,
+            m.device_id, m.tenant_id, m.tenant_name, array_remove(ARRAY[m.gateway_rule], NULL), m.rule, m.consent_event,
+            m.consent_tier, m.consent_keyword, CASE WHEN m.is_over THEN '' ELSE m.raw END, m.verified, m.encrypted,
+            CASE WHEN NOT m.is_over THEN m.media END, m.missing_parts, m.consent_language, m.keep_text,
+            CASE WHEN NOT m.keep_text THEN char_length(m.text) END, CASE WHEN m.is_over THEN now() END
         FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::text[], $7::bool[], $8::text[],
             $9::text[], $10::text[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
             $17::text[], $18::text[], $19::text[], $20::int2[], $21::text[], $22::bytea[], $23::bool[],
-            $24::bool[], $25::jsonb[], $26::int2[], $27::text[], $28::bool[])
+            $24::bool[], $25::jsonb[], $26::int2[], $27::text[], $28::bool[], $29::bool[])
             AS m (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable, recipient,
             recipient_raw, text, sent_at, message_id, reference, device_id, tenant_id, tenant_name, gateway_rule, rule,
             consent_event, consent_tier, consent_keyword, raw, verified, encrypted, media, missing_parts, consent_language,
-            keep_text)
+            keep_text, is_over)
         -- one order for every process, so that two batches with the same copies cannot wait for each other in a circle
         ORDER BY m.dedupe_key, m.id
         ON CONFLICT (endpoint, dedupe_key) DO NOTHING
@@ -903,6 +912,7 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         &more.missing_parts as &[Option<i16>],
         &more.languages as &[Option<&str>],
         &more.keep_text,
+        &more.is_over,
     )
     .fetch_all(connection)
     .await?;
@@ -921,6 +931,8 @@ struct MoreColumns {
     missing_parts: Vec<Option<i16>>,
     languages: Vec<Option<&'static str>>,
     keep_text: Vec<bool>,
+    /// Nothing is to be done with the text, and it is not to be kept.
+    is_over: Vec<bool>,
 }
 
 impl MoreColumns {
@@ -939,6 +951,7 @@ impl MoreColumns {
             columns.missing_parts.push(new.missing_parts);
             columns.languages.push(decision.and_then(|decision| decision.language));
             columns.keep_text.push(new.keep_text);
+            columns.is_over.push(!new.keep_text && new.plan.jobs.is_empty());
         }
         columns
     }

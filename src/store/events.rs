@@ -20,6 +20,8 @@ pub(super) struct NewEvent<'a> {
     pub(super) endpoint: &'a str,
     pub(super) raw: &'a [u8],
     pub(super) verified: bool,
+    /// Whether its body is kept.
+    pub(super) keep_raw: bool,
     pub(super) event: &'a GatewayEvent,
 }
 
@@ -122,7 +124,7 @@ async fn insert(
         event.error,
         new.verified,
         digest.as_slice(),
-        new.raw,
+        if new.keep_raw { new.raw } else { &[] },
     )
     .fetch_optional(&mut *connection)
     .await?;

@@ -8,6 +8,7 @@ mod accept;
 mod awaited;
 mod consent;
 mod diagnose;
+mod erase;
 mod erasure_key;
 mod events;
 mod evidence;
@@ -22,6 +23,7 @@ mod parts;
 mod pauses;
 mod queue;
 mod refused;
+mod retention;
 mod sends;
 
 use std::borrow::Cow;
@@ -34,6 +36,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Nonce, Origin, PlannedItem};
 pub use consent::{ConsentChange, Effect, Source};
 pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
+pub use erase::{Erased, Person};
 pub use erasure_key::ErasureKey;
 pub use events::Report;
 pub use evidence::{
@@ -52,6 +55,7 @@ pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
+pub use retention::{DISCARDED_JOB_HOLDS_TEXT, Position};
 pub use sends::SendGate;
 
 /// Every schema change, in order; forward only.

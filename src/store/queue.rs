@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::events::{self, Named};
 use super::pauses::{self, Refused};
-use super::{Store, StoreError, awaited, consent, storable, storable_text};
+use super::{Store, StoreError, awaited, consent, retention, storable, storable_text};
 use crate::job::{Job, JobKind, JobMessage, Outcome, waited_for};
 use crate::message::InboundMessage;
 use crate::rules::PlannedJob;
@@ -570,7 +570,7 @@ impl Store {
     }
 
     /// Puts a discarded or cancelled job back at its place in its lane, with its attempts forgotten but on record. False if
-    /// there is no such job in such a state.
+    /// there is no such job in such a state, or the text that it was ordered for is gone.
     ///
     /// A cancelled text to a person who opted out stays refused: the send gate looks again.
     pub async fn retry_job(&self, job_id: i64) -> Result<bool, StoreError> {
@@ -589,6 +589,9 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await?;
         let Some(lane) = lane else { return Ok(false) };
+        if retention::is_text_gone(&mut transaction, job_id).await? {
+            return Ok(false);
+        }
         transaction.commit().await?;
         promote_after_commit(&mut connection, &[lane]).await?;
         Ok(true)

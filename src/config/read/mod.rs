@@ -6,12 +6,14 @@
 mod action;
 mod auth;
 mod connector;
+mod consent;
 mod email;
 mod endpoint;
 mod gateway;
 mod http;
 mod knobs;
 mod numbers;
+mod privacy;
 mod quantity;
 mod reply;
 mod rule;
@@ -34,7 +36,7 @@ use super::mask::mask;
 use super::problem::{self, Location, Problem, Problems, Severity};
 use super::secret::{self, SecretError, SecretSource};
 use super::tree::{Document, Mistake, MistakeKind, Place, nearest};
-use super::{Admin, Config, Database, Loaded, LoopGuard, ReplyLimit, Retention, SameTextLimit, Server, Worker};
+use super::{Admin, Config, Database, Loaded, LoopGuard, ReplyLimit, SameTextLimit, Server, Worker};
 
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -56,6 +58,7 @@ pub(super) fn read(file: &str, text: &str, environment: Environment<'_>) -> Resu
             config,
             warnings,
             generated_secrets: reader.generated_secrets,
+            erasure_key_file: reader.erasure_key_file,
         }),
         (errors, _) => {
             let errors = errors
@@ -117,6 +120,7 @@ struct Reader<'a> {
     environment: Environment<'a>,
     data_dir: PathBuf,
     generated_secrets: Vec<PathBuf>,
+    erasure_key_file: Option<PathBuf>,
     /// Suppression keys of every number that the configuration says is ours.
     own_numbers: BTreeSet<String>,
     notes: Notes,
@@ -130,6 +134,7 @@ impl<'a> Reader<'a> {
             environment,
             data_dir: PathBuf::new(),
             generated_secrets: Vec::new(),
+            erasure_key_file: None,
             own_numbers: BTreeSet::new(),
             notes: Notes::default(),
         }
@@ -145,9 +150,11 @@ impl<'a> Reader<'a> {
         let database = self.database(&root.database);
         let worker = self.worker(&root.worker);
         let loop_guard = self.loop_guard(&root.loop_guard);
+        let retention = self.retention(&root.retention);
+        let erasure_key = self.erasure_key(root.privacy.erasure_key.as_ref(), database.url.is_none());
         let actions = self.actions();
-        let endpoints = self.endpoints(server.public_url.as_ref());
-        let rulebook = self.rules(&actions);
+        let endpoints = self.endpoints(server.public_url.as_ref(), &actions);
+        let rulebook = self.rules(&actions, &endpoints);
         self.check_replies(&actions, &endpoints);
         let webhooks = self.webhooks();
         (!endpoints.is_empty()).then(|| Config {
@@ -158,8 +165,8 @@ impl<'a> Reader<'a> {
             database,
             worker,
             loop_guard,
-            retention: Retention::default(),
-            erasure_key: None,
+            retention,
+            erasure_key,
             own_numbers: std::mem::take(&mut self.own_numbers),
             webhooks,
             endpoints,

@@ -37,6 +37,7 @@ fn environment(name: &str) -> Option<String> {
         | "DESK_TOKEN" => Some(format!("value-of-{name}")),
         "CRM_SIGNING_SECRET" | "SENDER_SECRET" | "NEXT_SENDER_SECRET" => Some(WHSEC.to_owned()),
         "SMSHOOK_DATABASE_URL" => Some("postgres://a:b@localhost/c".to_owned()),
+        "SMSHOOK_ERASURE_KEY" => Some("0123456789abcdef".repeat(2)),
         "EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -86,7 +87,8 @@ fn the_defaults_load_and_need_nothing_but_a_data_directory() {
     assert!(before.warnings[0].to_string().contains("has not been made yet"));
 
     let secrets = generated_secrets(&Source::Default, &environment);
-    assert_eq!(secrets, [data_dir.join("webhook-secret")]);
+    assert_eq!(secrets, [data_dir.join("erasure-key"), data_dir.join("webhook-secret")]);
+    let secrets = &secrets[1..];
     assert!(ensure_generated_secret(&secrets[0]).unwrap());
     assert!(!ensure_generated_secret(&secrets[0]).unwrap(), "it is made once");
 
@@ -134,7 +136,8 @@ fn the_environment_replaces_the_default_addresses_but_not_those_of_the_file() {
 fn any_secret_can_be_a_generated_one() {
     let text = format!("{ENDPOINT}[admin]\ntoken = {{ generated = \"admin-token\" }}");
     let loaded = loaded(&text);
-    assert_eq!(loaded.generated_secrets, [Path::new("./data/admin-token")]);
+    let of_our_own = ["./data/admin-token", "./data/erasure-key"].map(Path::new);
+    assert_eq!(loaded.generated_secrets, of_our_own);
     assert_eq!(
         loaded.config.admin.token.unwrap().expose_secret().len(),
         64,
@@ -246,9 +249,12 @@ fn what_the_example_calls_a_default_is_one() {
         left.skip_reply_if_gateway_rule_matched,
         right.skip_reply_if_gateway_rule_matched
     );
-    let source = |text: &Option<Template>| text.as_ref().unwrap().source().to_owned();
-    assert_eq!(source(&left.opt_out_text), source(&right.opt_out_text));
-    assert_eq!(source(&left.opt_in_text), source(&right.opt_in_text));
+    let named = "[endpoint.consent]\nbrand = \"Acme\"\ncontact = \"+1 415 555 0100\"\n";
+    let named = &loaded(&format!("{ENDPOINT}{named}")).config.endpoints[0];
+    let source = |texts: &Option<Texts>| texts.as_ref().unwrap().for_language(None).source().to_owned();
+    assert_eq!(source(&named.opt_out_text), source(&right.opt_out_text));
+    assert_eq!(source(&named.opt_in_text), source(&right.opt_in_text));
+    assert_eq!(source(&named.help_text), source(&right.help_text));
     let note = &whole.actions["note"];
     let bare = loaded(&format!("{ENDPOINT}[action.a]\nlog.message = \"x\"")).config;
     let bare = &bare.actions["a"];
@@ -814,9 +820,11 @@ message = { from = "/from", text = "/text" }
 fn consent_texts_have_defaults_and_can_be_left_out() {
     let endpoint = |text: &str| loaded(&format!("{ENDPOINT}{text}")).config.endpoints.remove(0);
     let plain = endpoint("");
-    assert!(plain.opt_out_text.is_some() && plain.opt_in_text.is_some() && plain.help_text.is_none());
-    let none = endpoint("[endpoint.consent]\nopt_out_text = false\nopt_in_text = false");
-    assert!(none.opt_out_text.is_none() && !none.policy.confirm_opt_out && !none.policy.confirm_opt_in);
+    assert!(plain.opt_out_text.is_some() && plain.opt_in_text.is_some() && plain.help_text.is_some());
+    assert!(plain.policy.confirm_opt_out && plain.policy.confirm_opt_in && plain.policy.answer_help);
+    let none = endpoint("[endpoint.consent]\nopt_out_text = false\nopt_in_text = false\nhelp_text = false");
+    assert!(none.opt_out_text.is_none() && none.opt_in_text.is_none() && none.help_text.is_none());
+    assert!(!none.policy.confirm_opt_out && !none.policy.confirm_opt_in && !none.policy.answer_help);
     says("[endpoint.consent]\nopt_out_text = true", "false for none");
     says("[endpoint.consent]\nopt_out_text = \"\"", "empty");
     says("[endpoint.consent]\nphrases = \"on\"", "unknown variant");
@@ -831,7 +839,10 @@ fn consent_words_are_added_and_the_wrong_ones_shown_each() {
         problems.contains("config.toml:7:21\n") && problems.contains("config.toml:8:25\n"),
         "{problems}"
     );
-    assert!(problems.ends_with("2 errors in the configuration"), "{problems}");
+    assert!(
+        problems.ends_with("2 errors in the configuration, 1 warning"),
+        "{problems}"
+    );
     let review = loaded(&format!("{ENDPOINT}[endpoint.consent]\nphrases = \"review\"")).config;
     assert_eq!(
         review.endpoints[0].policy.vocabulary.phrases(),

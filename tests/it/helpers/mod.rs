@@ -3,6 +3,7 @@
 
 mod direct;
 mod fake;
+mod search;
 mod service;
 mod wire;
 
@@ -27,6 +28,7 @@ use tokio::net::TcpStream;
 
 pub(crate) use direct::{Direct, nonce};
 pub(crate) use fake::{Answer, Asked, Fake};
+pub(crate) use search::{holding, tables};
 pub(crate) use service::Service;
 pub(crate) use wire::{Certificate, Heard, Wire};
 
