@@ -107,7 +107,8 @@ impl World {
         let (gateway, crm, held) = (Fake::start().await, Fake::start().await, Fake::start().await);
         let quoted = json!({ "error": "refused", "of": "+1 (415) 555-0187", "person": NAME, "text": TEXT }).to_string();
         crm.then(Answer::Now(422, vec![], quoted.clone()));
-        crm.always(Answer::Now(503, vec![], quoted));
+        crm.then(Answer::Now(503, vec![], quoted));
+        crm.always(Fake::status(503));
         held.always(Answer::Hold);
         let reply =
             helpers::replying_endpoint(&gateway).replace("gateway = \"mobile-api-connect\"", "gateway = \"parted\"");
@@ -637,9 +638,8 @@ async fn the_gate_lets_nothing_through_for_a_process_with_another_key() {
         lease: std::time::Duration::from_mins(1),
     };
     let job = intake.store.claim(&[want]).await.unwrap().remove(0).job;
-    let gate = intake
-        .store
-        .begin_send(&job, "reference", "hello", &LoopLimits::default(), &json!({}));
+    let (limits, progress) = (LoopLimits::default(), json!({}));
+    let gate = intake.store.begin_send(&job, "reference", "hello", &limits, &progress);
     assert!(matches!(gate.await, Err(StoreError::OtherErasureKey)));
 }
 
