@@ -20,9 +20,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// How long the answer may take. Nothing is sent without one.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
 /// How long the store's hold lasts at most: should this process be frozen, it ends by itself, and a STOP may pass.
-const LASTS: Duration = Duration::from_secs(1);
+const LASTS: Duration = Duration::from_millis(500);
 /// How old a look may be when the request is written.
-const FRESH: Duration = Duration::from_millis(500);
+const FRESH: Duration = Duration::from_millis(250);
 /// A request without a body does not tell when the kernel has it, only when it has been put into bytes, which is some
 /// microseconds earlier.
 const WRITE: Duration = Duration::from_millis(10);

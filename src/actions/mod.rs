@@ -230,13 +230,14 @@ impl Actions {
 
     /// Sends one of the texts the law asks for. They are never sent twice on a guess.
     async fn run_compliance(&self, job: &Job) -> Outcome {
-        let text = self.endpoint(job).and_then(|endpoint| match job.kind {
+        let texts = self.endpoint(job).and_then(|endpoint| match job.kind {
             JobKind::OptOutConfirmation => endpoint.opt_out_text.as_ref(),
             JobKind::OptInConfirmation => endpoint.opt_in_text.as_ref(),
             JobKind::HelpReply => endpoint.help_text.as_ref(),
             JobKind::Action => None,
         });
-        match text {
+        let language = job.message.consent_language.as_deref();
+        match texts.map(|texts| texts.for_language(language)) {
             Some(text) => self.run_reply(job, text, OnUnknown::Skip).await,
             None => Outcome::Cancel(format!("endpoint `{}` has no text for this", job.message.endpoint)),
         }

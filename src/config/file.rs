@@ -177,9 +177,12 @@ pub(super) struct Consent {
     pub(super) help_words: Vec<String>,
     pub(super) exempt: Vec<String>,
     pub(super) phrases: Option<Phrases>,
-    pub(super) opt_out_text: Option<TextOrNone>,
-    pub(super) opt_in_text: Option<TextOrNone>,
-    pub(super) help_text: Option<TextOrNone>,
+    pub(super) brand: Option<String>,
+    pub(super) contact: Option<String>,
+    pub(super) language: Option<String>,
+    pub(super) opt_out_text: Option<AnswerText>,
+    pub(super) opt_in_text: Option<AnswerText>,
+    pub(super) help_text: Option<AnswerText>,
     pub(super) on_opt_out: Vec<String>,
     pub(super) on_opt_in: Vec<String>,
 }
@@ -450,33 +453,38 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Switch<T> {
     }
 }
 
-/// A text, or `false` for none.
+/// What is answered: a text for everybody, one for each of some languages, or `false` for none.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum TextOrNone {
-    Text(String),
+pub(super) enum AnswerText {
+    One(String),
+    /// By language.
+    ByLanguage(BTreeMap<String, String>),
     None,
 }
 
-impl<'de> Deserialize<'de> for TextOrNone {
+impl<'de> Deserialize<'de> for AnswerText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrFalse;
-        impl Visitor<'_> for TextOrFalse {
-            type Value = TextOrNone;
+        struct TextsOrFalse;
+        impl<'de> Visitor<'de> for TextsOrFalse {
+            type Value = AnswerText;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or false for none")
+                f.write_str("a text, a table of texts by language, or false for none")
             }
-            fn visit_str<E>(self, text: &str) -> Result<TextOrNone, E> {
-                Ok(TextOrNone::Text(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<AnswerText, E> {
+                Ok(AnswerText::One(text.to_owned()))
             }
-            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<TextOrNone, E> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AnswerText, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(AnswerText::ByLanguage)
+            }
+            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<AnswerText, E> {
                 if value {
                     Err(E::custom("expected a text, or false for none, found true"))
                 } else {
-                    Ok(TextOrNone::None)
+                    Ok(AnswerText::None)
                 }
             }
         }
-        deserializer.deserialize_any(TextOrFalse)
+        deserializer.deserialize_any(TextsOrFalse)
     }
 }
 

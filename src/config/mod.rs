@@ -14,6 +14,7 @@ mod read;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,11 +29,11 @@ use url::Url;
 use crate::gateway::{Gateway, Reading};
 use crate::rules::{EndpointPolicy, Rulebook};
 use crate::signature::Keys;
-use crate::template::Template;
 
 pub use action::{ActionSpec, Effect, HttpSpec};
 pub use problem::{Location, Problem, Problems, Severity};
 pub use secret::{SecretSource, ensure_generated_secret};
+pub use texts::Texts;
 
 /// Everything smshook was told, checked and compiled.
 #[derive(Debug)]
@@ -214,11 +215,11 @@ pub struct Endpoint {
     /// How to answer a sender; `None` if this endpoint cannot.
     pub reply: Option<ReplyChannel>,
     /// The one confirmation of an opt-out.
-    pub opt_out_text: Option<Template>,
+    pub opt_out_text: Option<Texts>,
     /// The confirmation of an opt-in.
-    pub opt_in_text: Option<Template>,
+    pub opt_in_text: Option<Texts>,
     /// The answer to HELP.
-    pub help_text: Option<Template>,
+    pub help_text: Option<Texts>,
     /// Whether rules do not reply where the gateway's own rule matched.
     pub skip_reply_if_gateway_rule_matched: bool,
     /// Whether its texts are kept once their actions have run.

@@ -3,13 +3,14 @@
 //! It must keep the words that law and carriers fix out of anybody's reach.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
 
+use super::lexicon::{Hash, Lexicon, Roles, Run, Token, Tokens};
 use super::normalise::normalise;
-use super::phrases::{Fnv, Table, Token};
 use super::words::{AFFIXES, EMPHASIS, KEYWORDS, MISSPELLINGS, POLITE, RUN_ON, Strength, list};
 use super::{ConsentEvent, Decision, MAX_KEYWORD_WORDS, RULES_VERSION};
 
@@ -146,13 +147,51 @@ struct Listed {
     language: Option<&'static str>,
 }
 
+/// Tables of our own words, whose keys nobody outside chooses: see [`Hash`].
+type Table<V> = HashMap<String, V, BuildHasherDefault<Fnv>>;
 /// A set of normalised words.
-type Words = HashSet<String, Fnv>;
+type Words = HashSet<String, BuildHasherDefault<Fnv>>;
+
+struct Fnv(Hash);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(Hash::new())
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0.value()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0.add(*byte);
+        }
+    }
+}
+
+/// What a word can be in a text of keywords and of nothing else.
+impl Roles {
+    /// A keyword, or a misspelling of one.
+    const KEYWORD: Self = Self(1);
+    const POLITE: Self = Self(1 << 1);
+    const EMPHASIS: Self = Self(1 << 2);
+    /// See [`HELP_FILLERS`].
+    const HELP_FILLER: Self = Self(1 << 3);
+    /// See [`OPT_IN_FILLERS`].
+    const OPT_IN_FILLER: Self = Self(1 << 4);
+    /// The first word of a keyword or of politeness of several words.
+    const BEGINS_SEVERAL: Self = Self(1 << 5);
+    /// May stand among keywords without being one.
+    const FILLER: Self = Self(Self::EMPHASIS.0 | Self::HELP_FILLER.0 | Self::OPT_IN_FILLER.0);
+}
 
 struct BuiltIn {
-    keywords: Table<String, Listed>,
-    misspellings: Table<String, &'static str>,
-    stretched: Table<String, &'static str>,
+    keywords: Table<Listed>,
+    misspellings: Table<&'static str>,
+    stretched: Table<&'static str>,
     run_on: HashSet<&'static str>,
     polite: Words,
     emphasis: Words,
@@ -177,22 +216,59 @@ static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| {
     let misspellings = MISSPELLINGS
         .iter()
         .flat_map(|(word, wrong)| list(wrong).map(|wrong| (normalise(wrong), *word)));
+    let misspellings: Table<_> = misspellings.collect();
     let polite: Words = list(POLITE).map(normalise).collect();
     BuiltIn {
-        misspellings: misspellings.collect(),
-        stretched: STRETCHED.iter().map(|word| (squeezed(word), *word)).collect(),
+        stretched: STRETCHED
+            .iter()
+            .filter_map(|word| Some((squeezed(word)?.text()?.to_owned(), *word)))
+            .collect(),
         run_on: list(RUN_ON).collect(),
         emphasis: list(EMPHASIS).map(normalise).collect(),
         multiple: keywords
             .keys()
+            .chain(misspellings.keys())
             .chain(&polite)
             .filter_map(|gram| first_of_many(gram))
             .collect(),
         keywords,
+        misspellings,
         polite,
         affixes: list(AFFIXES).map(normalise).collect(),
     }
 });
+
+/// Numbers the words of all keywords and fillers.
+pub(crate) fn intern(lexicon: &mut Lexicon) {
+    let built_in = &*BUILT_IN;
+    let grams = built_in.keywords.keys().chain(built_in.misspellings.keys());
+    let grams = grams
+        .chain(&built_in.polite)
+        .chain(&built_in.emphasis)
+        .map(String::as_str);
+    for gram in grams.chain(HELP_FILLERS).chain(OPT_IN_FILLERS) {
+        for word in gram.split(' ') {
+            lexicon.intern(word);
+        }
+    }
+}
+
+/// What a word can be among keywords.
+pub(crate) fn roles(word: &str) -> Roles {
+    let built_in = &*BUILT_IN;
+    let keyword = built_in.keywords.contains_key(word) || misspelt(word).is_some();
+    [
+        (keyword, Roles::KEYWORD),
+        (built_in.polite.contains(word), Roles::POLITE),
+        (built_in.emphasis.contains(word), Roles::EMPHASIS),
+        (HELP_FILLERS.contains(&word), Roles::HELP_FILLER),
+        (OPT_IN_FILLERS.contains(&word), Roles::OPT_IN_FILLER),
+        (built_in.multiple.contains(word), Roles::BEGINS_SEVERAL),
+    ]
+    .into_iter()
+    .filter(|(is, _)| *is)
+    .fold(Roles::NONE, |roles, (_, role)| roles.or(role))
+}
 
 impl Vocabulary {
     /// The built-in words with an operator's additions and exemptions.
@@ -279,33 +355,49 @@ impl Vocabulary {
     }
 
     /// Tier 1: the whole text is a keyword.
-    pub(crate) fn whole(&self, tokens: &[Token<'_>]) -> Option<Decision> {
-        if tokens.len() > MAX_GRAM {
+    pub(crate) fn whole(&self, text: Run<'_, '_>) -> Option<Decision> {
+        if text.len() > MAX_GRAM {
             return None;
         }
-        let found = self.listed(&joined(tokens, " "))?;
-        Some(found.at_tier(1))
+        Some(self.listed(text.words())?.at_tier(1))
     }
 
     /// Tier 2: nothing but keywords and what adds nothing to them.
-    pub(crate) fn keywords_only(&self, tokens: &[Token<'_>]) -> Option<Decision> {
-        if tokens.len() > MAX_SPELT_WORDS {
+    pub(crate) fn keywords_only(&self, text: Run<'_, '_>, lexicon: &Lexicon) -> Option<Decision> {
+        if text.len() > MAX_SPELT_WORDS {
             return None;
         }
-        let letters = spelt_out(tokens);
         let found = self
-            .run(&letters)
-            .or_else(|| self.broken(tokens))
-            .or_else(|| self.inflected(tokens))?;
+            .spelt_out(text, lexicon)
+            .or_else(|| self.broken(text))
+            .or_else(|| self.inflected(text))?;
         Some(found.at_tier(2))
     }
 
     /// A sentence that is an opt-out keyword of no other use, with politeness.
-    pub(crate) fn fixed_only(&self, sentence: &[Token<'_>]) -> Option<Decision> {
+    pub(crate) fn fixed_only(&self, sentence: Run<'_, '_>, lexicon: &Lexicon) -> Option<Decision> {
         let found = self
-            .run(&spelt_out(sentence))
+            .spelt_out(sentence, lexicon)
             .filter(|found| found.event == ConsentEvent::OptOut)?;
         (found.strength != Strength::Weak).then(|| found.at_tier(3))
+    }
+
+    /// Keywords and fillers only, runs of single letters ("S.T.O.P.") put together.
+    fn spelt_out(&self, text: Run<'_, '_>, lexicon: &Lexicon) -> Option<Found> {
+        let is_spelt = |three: &[Token<'_>]| three.iter().all(Token::is_letter);
+        if text.len() > MAX_SPELT_WORDS || !text.tokens.windows(3).any(is_spelt) {
+            return self.run(text);
+        }
+        let mut words = ShortText::<128>::new();
+        for run in text.tokens.chunk_by(|a, b| a.is_letter() && b.is_letter()) {
+            let between = if run.len() > 2 { "" } else { " " };
+            for (number, token) in run.iter().enumerate() {
+                words.add(if number == 0 { " " } else { between })?;
+                words.add(token.word)?;
+            }
+        }
+        let words = words.text()?.trim_start();
+        self.run(Tokens::cut(words, 0, lexicon).run())
     }
 
     fn listed(&self, word: &str) -> Option<Found> {
@@ -334,15 +426,15 @@ impl Vocabulary {
     }
 
     /// Keywords and fillers only: the strongest opt-out keyword decides, then any opt-in or help.
-    fn run(&self, words: &[Cow<'_, str>]) -> Option<Found> {
+    fn run(&self, words: Run<'_, '_>) -> Option<Found> {
         if words.len() > MAX_KEYWORD_WORDS {
             return None;
         }
         let mut best: Option<Found> = None;
-        let mut emphasis: Vec<&str> = Vec::new();
-        let mut rest = words;
-        while !rest.is_empty() {
-            let (length, piece) = self.piece(rest)?;
+        let mut fillers = Roles::ALL;
+        let mut at = 0;
+        while let Some(token) = words.tokens.get(at) {
+            let (length, piece) = self.piece(words, at)?;
             match piece {
                 Piece::Keyword(found) => {
                     best = Some(match best.take() {
@@ -351,55 +443,59 @@ impl Vocabulary {
                     });
                 }
                 Piece::Polite => {}
-                Piece::Emphasis => emphasis.extend(rest.first().map(Cow::as_ref)),
+                Piece::Filler => fillers = fillers.and(token.roles),
             }
-            rest = rest.get(length..)?;
+            at += length;
         }
-        best.filter(|best| emphasis.iter().all(|word| best.allows(word)))
+        best.filter(|best| best.allows(fillers))
     }
 
-    fn piece(&self, rest: &[Cow<'_, str>]) -> Option<(usize, Piece)> {
-        let several = self.begins_several(rest.first()?);
-        let longest = if several { MAX_GRAM.min(rest.len()) } else { 1 };
-        for length in (1..=longest).rev() {
-            let gram = rest.get(..length)?.join(" ");
-            if let Some(found) = self.recognised(&gram) {
-                return Some((length, Piece::Keyword(found)));
-            }
-            if BUILT_IN.polite.contains(&gram) {
-                return Some((length, Piece::Polite));
+    fn piece(&self, words: Run<'_, '_>, at: usize) -> Option<(usize, Piece)> {
+        let token = words.tokens.get(at)?;
+        if token.roles.has(Roles::BEGINS_SEVERAL) || self.begins_added(token.word) {
+            for length in (2..=MAX_GRAM.min(words.len() - at)).rev() {
+                let gram = words.part(at, at + length).words();
+                if let Some(found) = self.recognised(gram) {
+                    return Some((length, Piece::Keyword(found)));
+                }
+                if BUILT_IN.polite.contains(gram) {
+                    return Some((length, Piece::Polite));
+                }
             }
         }
-        let word = rest.first()?.as_ref();
-        let known = BUILT_IN.emphasis.contains(word) || HELP_FILLERS.contains(&word) || OPT_IN_FILLERS.contains(&word);
-        known.then_some((1, Piece::Emphasis))
+        // Of a word that the lexicon has, its roles say everything but what an operator added.
+        let may_be_keyword = token.roles.has(Roles::KEYWORD) || token.id == 0 || !self.added.is_empty();
+        if let Some(found) = may_be_keyword.then(|| self.recognised(token.word)).flatten() {
+            return Some((1, Piece::Keyword(found)));
+        }
+        if token.roles.has(Roles::POLITE) {
+            return Some((1, Piece::Polite));
+        }
+        token.roles.has(Roles::FILLER).then_some((1, Piece::Filler))
     }
 
-    fn begins_several(&self, word: &str) -> bool {
-        let added = || {
-            self.added
-                .keys()
-                .filter_map(|gram| first_of_many(gram))
-                .any(|first| first == word)
-        };
-        BUILT_IN.multiple.contains(word) || added()
+    fn begins_added(&self, word: &str) -> bool {
+        let mut added = self.added.keys();
+        added.any(|gram| gram.split_once(' ').is_some_and(|(first, _)| first == word))
     }
 
     /// "ST OP", "un sub scribe": a keyword of no other use, cut by spaces in odd places.
-    fn broken(&self, tokens: &[Token<'_>]) -> Option<Found> {
-        let whole = joined(tokens, "");
-        let fits = tokens.len() > 1 && (4..=14).contains(&whole.len());
-        let found = if fits { self.listed(&whole)? } else { return None };
+    fn broken(&self, text: Run<'_, '_>) -> Option<Found> {
+        if text.len() < 2 {
+            return None;
+        }
+        let whole = ShortText::<14>::joined(text)?;
+        let found = self.listed(whole.text().filter(|whole| whole.len() >= 4)?)?;
         (found.event == ConsentEvent::OptOut && found.strength != Strength::Weak).then_some(found)
     }
 
     /// Keywords of scripts without spaces, with politeness grown onto them.
-    fn inflected(&self, tokens: &[Token<'_>]) -> Option<Found> {
-        let whole = joined(tokens, "");
-        let mut rest = whole.as_str();
-        if rest.is_ascii() || rest.len() > 120 {
+    fn inflected(&self, text: Run<'_, '_>) -> Option<Found> {
+        if text.words().is_ascii() {
             return None;
         }
+        let whole = ShortText::<120>::joined(text)?;
+        let mut rest = whole.text()?;
         for _ in 0..MAX_GRAM {
             let strip = |affix: &String| {
                 rest.strip_prefix(affix.as_str())
@@ -414,10 +510,45 @@ impl Vocabulary {
     }
 }
 
+/// A text of few bytes, put together without an allocation.
+pub(crate) struct ShortText<const BYTES: usize> {
+    bytes: [u8; BYTES],
+    length: usize,
+}
+
+impl<const BYTES: usize> ShortText<BYTES> {
+    fn new() -> Self {
+        Self {
+            bytes: [0; BYTES],
+            length: 0,
+        }
+    }
+
+    /// The words without the spaces; `None` where they do not fit.
+    pub(crate) fn joined(words: Run<'_, '_>) -> Option<Self> {
+        let mut text = Self::new();
+        for token in words.tokens {
+            text.add(token.word)?;
+        }
+        Some(text)
+    }
+
+    fn add(&mut self, part: &str) -> Option<()> {
+        let end = self.length + part.len();
+        self.bytes.get_mut(self.length..end)?.copy_from_slice(part.as_bytes());
+        self.length = end;
+        Some(())
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.bytes.get(..self.length)?).ok()
+    }
+}
+
 enum Piece {
     Keyword(Found),
     Polite,
-    Emphasis,
+    Filler,
 }
 
 /// "help me", "I need help".
@@ -441,11 +572,14 @@ impl Found {
         if weight(&other) > weight(&self) { other } else { self }
     }
 
-    fn allows(&self, emphasis: &str) -> bool {
+    /// Whether words of these roles, which all its fillers have in common, may stand with it.
+    fn allows(&self, fillers: Roles) -> bool {
         match self.event {
-            ConsentEvent::OptOut => self.strength != Strength::Weak && BUILT_IN.emphasis.contains(emphasis),
-            ConsentEvent::OptIn => OPT_IN_FILLERS.contains(&emphasis),
-            ConsentEvent::Help => HELP_FILLERS.contains(&emphasis),
+            ConsentEvent::OptOut => {
+                fillers == Roles::ALL || (self.strength != Strength::Weak && fillers.has(Roles::EMPHASIS))
+            }
+            ConsentEvent::OptIn => fillers.has(Roles::OPT_IN_FILLER),
+            ConsentEvent::Help => fillers.has(Roles::HELP_FILLER),
             ConsentEvent::Review => false,
         }
     }
@@ -477,25 +611,6 @@ fn exemption(word: &str) -> Result<String, VocabularyError> {
     }
 }
 
-fn joined(tokens: &[Token<'_>], between: &str) -> String {
-    let words: Vec<&str> = tokens.iter().map(|token| token.word).collect();
-    words.join(between)
-}
-
-/// The words, with runs of single letters ("S.T.O.P.") put together.
-fn spelt_out<'t>(tokens: &[Token<'t>]) -> Vec<Cow<'t, str>> {
-    let is_letter = |token: &Token<'_>| token.word.chars().nth(1).is_none();
-    let mut words = Vec::with_capacity(tokens.len());
-    for run in tokens.chunk_by(|a, b| is_letter(a) && is_letter(b)) {
-        if run.len() > 2 {
-            words.push(Cow::Owned(joined(run, "")));
-        } else {
-            words.extend(run.iter().map(|token| Cow::Borrowed(token.word)));
-        }
-    }
-    words
-}
-
 /// The keyword that was meant, for a word that is none.
 fn misspelt(word: &str) -> Option<&'static str> {
     if let Some(meant) = BUILT_IN.misspellings.get(word) {
@@ -513,9 +628,10 @@ fn misspelt(word: &str) -> Option<&'static str> {
     if is_nearly_unsubscribe(word) {
         return Some("unsubscribe");
     }
+    let squeezed = squeezed(word)?;
     BUILT_IN
         .stretched
-        .get(&squeezed(word))
+        .get(squeezed.text()?)
         .copied()
         .filter(|_| word != NOT_STRETCHED)
 }
@@ -528,29 +644,33 @@ fn is_nearly_unsubscribe(word: &str) -> bool {
     (8..=14).contains(&word.len()) && word.starts_with('u') && !other_word && distance(word, "unsubscribe") <= 2
 }
 
-/// Levenshtein's distance of two short words.
+/// Levenshtein's distance of two short words: of at most 14 bytes.
 fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut row: [usize; 15] = std::array::from_fn(|column| column);
     for (i, x) in a.bytes().enumerate() {
-        let mut next = vec![i + 1];
         let mut left = i + 1;
-        for (y, diagonal_above) in b.bytes().zip(row.windows(2)) {
-            let [diagonal, above] = diagonal_above else { continue };
-            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
-            next.push(left);
+        let mut diagonal = i;
+        if let Some(first) = row.first_mut() {
+            *first = left;
         }
-        row = next;
+        for (y, above) in b.bytes().zip(row.iter_mut().skip(1)) {
+            left = (diagonal + usize::from(x != y)).min(*above + 1).min(left + 1);
+            diagonal = *above;
+            *above = left;
+        }
     }
-    row.last().copied().unwrap_or(0)
+    row.get(b.len()).copied().unwrap_or(usize::MAX)
 }
 
-/// The word without repetitions of a letter.
-fn squeezed(word: &str) -> String {
-    let mut out = String::with_capacity(word.len());
-    for c in word.chars() {
-        if !out.ends_with(c) {
-            out.push(c);
+/// The word without repetitions of a letter; `None` for one that is too long to be meant.
+fn squeezed(word: &str) -> Option<ShortText<MAX_MISSPELT_BYTES>> {
+    let mut out = ShortText::new();
+    let mut last = None;
+    for (at, c) in word.char_indices() {
+        if last != Some(c) {
+            out.add(word.get(at..at + c.len_utf8())?)?;
         }
+        last = Some(c);
     }
-    out
+    Some(out)
 }

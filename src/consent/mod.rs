@@ -8,6 +8,7 @@
 //! negations are kept out of 2 and 3.
 
 mod keywords;
+mod lexicon;
 mod normalise;
 mod phrases;
 mod words;
@@ -18,11 +19,13 @@ mod tests;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use keywords::ShortText;
 pub use keywords::{Additions, PhrasePolicy, Vocabulary, VocabularyError};
 pub use normalise::normalise;
 
+use lexicon::{Lexicon, Run, Token, Tokens};
 use normalise::fold_sentences;
-use phrases::{Lexicon, Phrases, Token};
+use phrases::{Match, Phrases};
 
 /// Bytes of a text that is looked at. The longest SMS (1,600 characters) fits; a longer text is no keyword.
 const MAX_TEXT_BYTES: usize = 6_400;
@@ -96,25 +99,24 @@ pub fn classify(text: &str, vocabulary: &Vocabulary) -> Option<Decision> {
     if text.len() > MAX_TEXT_BYTES {
         return None;
     }
-    let folded = fold_sentences(before_signature_rule(text));
-    if folded.is_empty() {
+    let folded = fold_sentences(before_signature_rule(text), MAX_WORDS)?;
+    if folded.text.is_empty() {
         return stop_sign(text);
     }
-    let words = Words::new(&folded)?;
-    let tokens = words.without_signature();
-    if let Some(decision) = vocabulary.whole(tokens) {
+    let tokens = Tokens::cut(&folded.text, folded.breaks, &GRAMMAR.lexicon);
+    let words = without_signature(tokens.run());
+    if let Some(decision) = vocabulary.whole(words) {
         return Some(decision);
     }
-    if is_reaction(text) {
-        return None;
-    }
-    vocabulary.keywords_only(tokens).or_else(|| {
-        let found = phrase(text, tokens, vocabulary)?;
+    let found = vocabulary.keywords_only(words, &GRAMMAR.lexicon).or_else(|| {
+        let found = phrase(text, words, vocabulary)?;
         Some(Decision {
             event: vocabulary.phrases().event(),
             ..found
         })
-    })
+    })?;
+    // Looked at last because it is rarely needed: most texts have matched nothing by now.
+    (!is_reaction(text)).then_some(found)
 }
 
 /// The built-in phrases, compiled on first use.
@@ -129,65 +131,49 @@ struct Grammar {
     playful: Vec<u16>,
     told: Vec<u16>,
     prohibitions: Vec<u16>,
+    /// Normalised.
+    reactions: Vec<String>,
+    /// [`words::UNSPACED`], sorted.
+    unspaced: Vec<(&'static str, &'static str)>,
 }
 
 static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
     let mut lexicon = Lexicon::new();
-    Grammar {
-        stopping: Phrases::compile(words::STOPPING.iter().copied(), &mut lexicon),
-        refusing: Phrases::compile(words::REFUSING.iter().copied(), &mut lexicon),
-        echoes: Phrases::compile(words::ECHOES.iter().copied(), &mut lexicon),
-        signatures: Phrases::compile(words::list(words::SIGNATURES), &mut lexicon),
+    keywords::intern(&mut lexicon);
+    let mut grammar = Grammar {
+        stopping: Phrases::compile(words::phrases(words::STOPPING), &mut lexicon),
+        refusing: Phrases::compile(words::phrases(words::REFUSING), &mut lexicon),
+        echoes: Phrases::compile(words::ECHOES.iter().map(|text| (None, *text)), &mut lexicon),
+        signatures: Phrases::compile(words::list(words::SIGNATURES).map(|text| (None, text)), &mut lexicon),
         negators: lexicon.numbers(words::NEGATORS),
         between: lexicon.numbers(words::BETWEEN),
         playful: lexicon.numbers(words::PLAYFUL),
         told: lexicon.numbers(words::TOLD),
         prohibitions: lexicon.numbers(words::PROHIBITIONS),
+        reactions: words::list(words::REACTIONS).map(normalise).collect(),
+        unspaced: words::UNSPACED
+            .iter()
+            .flat_map(|(language, phrases)| words::list(phrases).map(move |phrase| (phrase, *language)))
+            .collect(),
         lexicon,
-    }
+    };
+    grammar.unspaced.sort_unstable();
+    grammar.lexicon.assign(keywords::roles);
+    grammar
 });
 
-/// A folded text, cut into words.
-struct Words<'t>(Vec<Token<'t>>);
-
-impl<'t> Words<'t> {
-    /// `None` for a text of more words than anything here has.
-    fn new(folded: &'t str) -> Option<Self> {
-        let mut tokens = Vec::with_capacity(32);
-        for line in folded.split('\n') {
-            for word in line.split(' ') {
-                if tokens.len() == MAX_WORDS {
-                    return None;
-                }
-                let code = (4..=6).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit());
-                tokens.push(Token {
-                    word,
-                    id: GRAMMAR.lexicon.id(word),
-                    ends: false,
-                    code,
-                });
-            }
-            if let Some(last) = tokens.last_mut() {
-                last.ends = true;
-            }
-        }
-        Some(Self(tokens))
-    }
-
-    /// The words before what a mail or message program added.
-    fn without_signature(&self) -> &[Token<'t>] {
-        let signature = |at: usize| at > 0 && self.0.len() - at <= MAX_SIGNATURE_REST + 2;
-        let Some(found) = GRAMMAR.signatures.find(&self.0, signature) else {
-            return &self.0;
-        };
-        let at = self.0.iter().position(|token| std::ptr::eq(token, found.as_ptr()));
-        at.and_then(|at| self.0.get(..at)).unwrap_or(&self.0)
+/// The words before what a mail or message program added.
+fn without_signature<'a, 't>(words: Run<'a, 't>) -> Run<'a, 't> {
+    let signature = |at: usize| at > 0 && words.len() - at <= MAX_SIGNATURE_REST + 2;
+    match GRAMMAR.signatures.find(words, signature) {
+        None => words,
+        Some(found) => words.part(0, found.from),
     }
 }
 
 /// The text before a line of dashes, as mail programs put between a text and its signature (RFC 3676, 4.3).
 fn before_signature_rule(text: &str) -> &str {
-    if !text.contains("\n-") && !text.contains("\n_") {
+    if !text.bytes().any(|byte| byte == b'\n') {
         return text;
     }
     let mut before = 0;
@@ -222,31 +208,30 @@ fn is_reaction(text: &str) -> bool {
         return false;
     };
     let before = normalise(text.get(..quote).unwrap_or_default());
-    words::list(words::REACTIONS).any(|reaction| normalise(reaction) == before) || before.starts_with("reacted ")
+    GRAMMAR.reactions.contains(&before) || before.starts_with("reacted ")
 }
 
-fn phrase(text: &str, tokens: &[Token<'_>], vocabulary: &Vocabulary) -> Option<Decision> {
-    if !text.is_ascii() && unspaced(tokens) {
-        return Some(by_phrase(tokens));
+fn phrase(text: &str, words: Run<'_, '_>, vocabulary: &Vocabulary) -> Option<Decision> {
+    if let Some(language) = unspaced(words) {
+        return Some(by_phrase(words, Some(language)));
     }
     let grammar = &*GRAMMAR;
+    let tokens = words.tokens;
     let found = grammar
         .refusing
-        .find(tokens, |at| !is_told(tokens, at))
-        .or_else(|| grammar.stopping.find(tokens, |at| !is_negated(tokens, at)))
-        .map(by_phrase)
-        .or_else(|| lone_sentence(text, tokens, vocabulary))?;
-    // Looked at last because it is rarely needed: most texts have matched nothing by now.
-    grammar.echoes.find(tokens, |_| true).is_none().then_some(found)
+        .find(words, |at| !is_told(tokens, at))
+        .or_else(|| grammar.stopping.find(words, |at| !is_negated(tokens, at)))
+        .map(|Match { from, to, language }| by_phrase(words.part(from, to), language))
+        .or_else(|| lone_sentence(text, words, vocabulary))?;
+    grammar.echoes.find(words, |_| true).is_none().then_some(found)
 }
 
-fn by_phrase(matched: &[Token<'_>]) -> Decision {
-    let words: Vec<&str> = matched.iter().map(|token| token.word).collect();
+fn by_phrase(matched: Run<'_, '_>, language: Option<&'static str>) -> Decision {
     Decision {
         event: ConsentEvent::OptOut,
         tier: 3,
-        keyword: Cow::Owned(words.join(" ")),
-        language: None,
+        keyword: Cow::Owned(matched.words().to_owned()),
+        language,
     }
 }
 
@@ -277,26 +262,45 @@ fn has(numbers: &[u16], token: &Token<'_>) -> bool {
 }
 
 /// A sentence of its own that is a keyword about nothing but the messaging: "Wrong number. Please stop."
-fn lone_sentence(text: &str, tokens: &[Token<'_>], vocabulary: &Vocabulary) -> Option<Decision> {
+fn lone_sentence(text: &str, words: Run<'_, '_>, vocabulary: &Vocabulary) -> Option<Decision> {
+    let tokens = words.tokens;
     let sentences = || tokens.split_inclusive(|token| token.ends);
     if sentences().nth(1).is_none() || tokens.iter().any(|token| has(&GRAMMAR.playful, token)) {
         return None;
     }
-    let shouted = text.contains("STOP");
     let last = sentences().count();
     sentences().enumerate().find_map(|(number, sentence)| {
-        let decision = vocabulary.fixed_only(sentence)?;
-        let counts = number + 1 == last || shouted || decision.keyword != "stop";
+        let decision = vocabulary.fixed_only(words.of(sentence), &GRAMMAR.lexicon)?;
+        let counts = number + 1 == last || decision.keyword != "stop" || text.contains("STOP");
         counts.then_some(Decision { tier: 3, ..decision })
     })
 }
 
-/// Phrases of scripts without spaces, where a word cannot be cut out but is rarely part of another.
-fn unspaced(tokens: &[Token<'_>]) -> bool {
-    let text: String = tokens.iter().map(|token| token.word).collect();
-    if text.is_ascii() || text.chars().count() > MAX_UNSPACED_CHARS {
-        return false;
+/// The language of a phrase in a script without spaces, where a word cannot be cut out but is rarely part of another.
+fn unspaced(words: Run<'_, '_>) -> Option<&'static str> {
+    // The first letter of all those scripts is Thai.
+    if !words.words().chars().any(|c| c >= '\u{e00}') {
+        return None;
     }
-    let holds = |phrases| words::list(phrases).any(|phrase| text.contains(phrase));
-    holds(words::UNSPACED) && !holds(words::UNSPACED_GUARDS)
+    let whole = ShortText::<{ MAX_UNSPACED_CHARS * 4 }>::joined(words)?;
+    let text = whole.text().filter(|text| text.chars().count() <= MAX_UNSPACED_CHARS)?;
+    let places = || text.char_indices().filter_map(|(at, _)| text.get(at..));
+    let found = places().find_map(|rest| GRAMMAR.begins_with_unspaced(rest))?;
+    let guarded = || words::list(words::UNSPACED_GUARDS).any(|guard| text.contains(guard));
+    (!guarded()).then_some(found)
+}
+
+impl Grammar {
+    /// The language of a phrase that the text begins with: one of the few with its first letter.
+    fn begins_with_unspaced(&self, text: &str) -> Option<&'static str> {
+        let first = text.chars().next()?;
+        let from = self
+            .unspaced
+            .partition_point(|(phrase, _)| phrase.chars().next() < Some(first));
+        let candidates = self.unspaced.iter().skip(from);
+        candidates
+            .take_while(|(phrase, _)| phrase.starts_with(first))
+            .find(|(phrase, _)| text.starts_with(phrase))
+            .map(|(_, language)| *language)
+    }
 }

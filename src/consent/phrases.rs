@@ -1,53 +1,36 @@
-//! The small matcher for phrases: patterns over whole words, compiled once, tried only where their first word occurs.
+//! The small matcher for phrases: patterns over whole words, compiled once, tried only where their first word occurs and
+//! the words that they cannot do without are in the sentence.
 //!
 //! Its work is bounded: a pattern has a few elements, each repeats at most four times, and texts are short. It must not
 //! know what the phrases mean.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
-use super::normalise::normalise;
-use super::words::{CLASSES, list};
+use super::lexicon::{Lexicon, Run, Token};
 
 /// How often a repeated element may match: enough for "all of your daily", small enough to bound backtracking.
 const MAX_REPEATS: usize = 4;
 
-/// Tables of our own words, looked up several times per word of every message. Nobody outside chooses their keys, so the
-/// standard hasher's defence against chosen keys is not needed.
-pub(crate) type Table<K, V> = HashMap<K, V, Fnv>;
-pub(crate) type Fnv = BuildHasherDefault<FnvHasher>;
+/// Some words, roughly: a bit for every 256th number. Tells in a few instructions that none of two sets' words is common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Bits([u64; 4]);
 
-/// FNV-1a (draft-eastlake-fnv), for short words.
-pub(crate) struct FnvHasher(u64);
+impl Bits {
+    const ALL: Self = Self([u64::MAX; 4]);
 
-impl Default for FnvHasher {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for FnvHasher {
-    fn finish(&self) -> u64 {
-        self.0
+    fn of(ids: impl Iterator<Item = u16>) -> Self {
+        let mut bits = Self::default();
+        ids.for_each(|id| bits.add(id));
+        bits
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    fn add(&mut self, id: u16) {
+        if let Some(part) = self.0.get_mut(usize::from(id >> 6 & 3)) {
+            *part |= 1 << (id & 63);
         }
     }
-}
 
-/// One word of a text, or the mark of where its sentence ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Token<'t> {
-    pub(crate) word: &'t str,
-    /// The number of the word in the [`Lexicon`]; 0 when no pattern names it.
-    pub(crate) id: u16,
-    /// Whether a sentence ends behind this word.
-    pub(crate) ends: bool,
-    /// Whether it is a number of 4 to 6 digits, as in "STOP 36180".
-    pub(crate) code: bool,
+    fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +44,8 @@ enum Times {
 #[derive(Default, Debug)]
 struct Set {
     words: Vec<u16>,
+    /// A bit for every 64th number: most words are not in most sets.
+    few: u64,
     end: bool,
     code: bool,
 }
@@ -74,11 +59,39 @@ struct Element {
 /// A compiled pattern.
 #[derive(Debug)]
 pub(crate) struct Pattern {
+    language: Option<&'static str>,
     anchored: bool,
     elements: Vec<Element>,
+    /// Of each element that must be there, its words; the fewest first.
+    required: Vec<Bits>,
+    /// The same of the rarest that comes after the first word.
+    rarest: Bits,
+    /// How many words there are at least.
+    shortest: usize,
 }
 
 impl Pattern {
+    fn new(language: Option<&'static str>, anchored: bool, elements: Vec<Element>) -> Self {
+        let mut once: Vec<(usize, &Set)> = elements
+            .iter()
+            .enumerate()
+            .filter(|(_, element)| element.times == Times::Once && !element.set.end)
+            .map(|(at, element)| (at, &element.set))
+            .collect();
+        let shortest = once.len();
+        once.retain(|(_, set)| !set.code);
+        once.sort_by_key(|(_, set)| set.words.len());
+        let bits = |(_, set): &(usize, &Set)| Bits::of(set.words.iter().copied());
+        Self {
+            language,
+            anchored,
+            required: once.iter().map(bits).collect(),
+            rarest: once.iter().find(|(at, _)| *at > 0).map_or(Bits::ALL, bits),
+            shortest,
+            elements,
+        }
+    }
+
     /// The words that a match can begin with: those of the elements up to the first that must be there.
     fn first_words(&self) -> Vec<u16> {
         let optional = self
@@ -96,102 +109,122 @@ impl Pattern {
         words.dedup();
         words
     }
+
+    /// How many words it takes from the beginning of a sentence's rest, when it matches.
+    fn length(&self, rest: &[Token<'_>], sentence: &Bits) -> Option<usize> {
+        let possible = self.shortest <= rest.len() && self.required.iter().all(|words| words.meets(sentence));
+        if possible { matches(&self.elements, rest) } else { None }
+    }
 }
 
-/// The words that patterns name, numbered.
-#[derive(Default, Debug)]
-pub(crate) struct Lexicon {
-    ids: Table<String, u16>,
-    classes: Table<&'static str, Vec<u16>>,
-}
-
-impl Lexicon {
-    /// The words of all classes; patterns add theirs as they are compiled.
-    pub(crate) fn new() -> Self {
-        let mut lexicon = Self::default();
-        for (name, words) in CLASSES {
-            let ids = list(words).filter_map(|word| lexicon.intern(word)).collect();
-            lexicon.classes.insert(name, ids);
-        }
-        lexicon
-    }
-
-    /// The numbers of single words, sorted.
-    pub(crate) fn numbers(&mut self, words: &'static str) -> Vec<u16> {
-        let mut ids: Vec<u16> = list(words).filter_map(|word| self.intern(word)).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    /// The number of a word; 0 for a word that no pattern names.
-    pub(crate) fn id(&self, word: &str) -> u16 {
-        self.ids.get(word).copied().unwrap_or(0)
-    }
-
-    fn intern(&mut self, word: &str) -> Option<u16> {
-        let word = normalise(word);
-        if word.is_empty() || word.contains(' ') {
-            return None;
-        }
-        let next = u16::try_from(self.ids.len() + 1).ok()?;
-        Some(*self.ids.entry(word).or_insert(next))
-    }
+/// Where a pattern matched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Match {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) language: Option<&'static str>,
 }
 
 /// Patterns of one kind, found by their first word.
 #[derive(Debug, Default)]
 pub(crate) struct Phrases {
     patterns: Vec<Pattern>,
-    /// By the number of the first word: which patterns to try.
-    by_first: Vec<Vec<u16>>,
+    /// The patterns to try, by the number of the first word: `from..to` in `candidates`.
+    by_first: Vec<(u32, u32)>,
+    candidates: Vec<Candidate>,
+}
+
+/// A pattern to try where its first word occurs, and what rules it out at a glance in most sentences.
+#[derive(Debug)]
+struct Candidate {
+    rarest: Bits,
+    number: u16,
+    anchored: bool,
 }
 
 impl Phrases {
-    /// Compiles patterns; one that cannot be read is left out, which a test rules out for the built-in ones.
-    pub(crate) fn compile(source: impl IntoIterator<Item = &'static str>, lexicon: &mut Lexicon) -> Self {
-        let mut phrases = Self::default();
-        for pattern in source.into_iter().filter_map(|text| compile(text, lexicon)) {
-            let number = u16::try_from(phrases.patterns.len()).unwrap_or(u16::MAX);
-            for word in pattern.first_words() {
-                phrases.enter(word, number);
+    /// Compiles patterns and their languages; one that cannot be read is left out, which a test rules out for the built-in ones.
+    pub(crate) fn compile(
+        source: impl IntoIterator<Item = (Option<&'static str>, &'static str)>,
+        lexicon: &mut Lexicon,
+    ) -> Self {
+        let patterns: Vec<Pattern> = source
+            .into_iter()
+            .filter_map(|(language, text)| compile(language, text, lexicon))
+            .collect();
+        let mut entries: Vec<(u16, u16)> = Vec::new();
+        for (number, pattern) in (0_u16..).zip(&patterns) {
+            entries.extend(pattern.first_words().into_iter().map(|word| (word, number)));
+        }
+        entries.sort_unstable();
+        let mut by_first = vec![(0, 0); lexicon.size()];
+        let mut from = 0;
+        for run in entries.chunk_by(|a, b| a.0 == b.0) {
+            let to = from + u32::try_from(run.len()).unwrap_or_default();
+            let entry = run.first().and_then(|(word, _)| by_first.get_mut(usize::from(*word)));
+            if let Some(entry) = entry {
+                *entry = (from, to);
             }
-            phrases.patterns.push(pattern);
+            from = to;
         }
-        phrases
-    }
-
-    fn enter(&mut self, word: u16, number: u16) {
-        let word = usize::from(word);
-        if self.by_first.len() <= word {
-            self.by_first.resize_with(word + 1, Vec::new);
-        }
-        if let Some(patterns) = self.by_first.get_mut(word) {
-            patterns.push(number);
+        let candidate = |(_, number): (u16, u16)| {
+            let pattern = patterns.get(usize::from(number))?;
+            Some(Candidate {
+                rarest: pattern.rarest,
+                number,
+                anchored: pattern.anchored,
+            })
+        };
+        let candidates = entries.into_iter().filter_map(candidate).collect();
+        Self {
+            patterns,
+            by_first,
+            candidates,
         }
     }
 
     /// The first words that match a pattern (the most of them, for the evidence), unless `accept` (given their position) objects.
-    pub(crate) fn find<'a, 't>(
-        &self,
-        tokens: &'a [Token<'t>],
-        accept: impl Fn(usize) -> bool,
-    ) -> Option<&'a [Token<'t>]> {
-        (0..tokens.len()).find_map(|at| self.at(tokens, at).filter(|_| accept(at)))
+    pub(crate) fn find(&self, run: Run<'_, '_>, accept: impl Fn(usize) -> bool) -> Option<Match> {
+        let mut from = 0;
+        for sentence in run.tokens.split_inclusive(|token| token.ends) {
+            // From the end, so that what is left of the sentence is known at each word; the first match is found last.
+            let mut rest = Bits::default();
+            let mut first = None;
+            for (at, token) in sentence.iter().enumerate().rev() {
+                rest.add(token.id);
+                let found = self.at(sentence, at, &rest).filter(|_| accept(from + at));
+                first = found.map(|found| (at, found)).or(first);
+            }
+            if let Some((at, (length, language))) = first {
+                return Some(Match {
+                    from: from + at,
+                    to: from + at + length,
+                    language,
+                });
+            }
+            from += sentence.len();
+        }
+        None
     }
 
-    fn at<'a, 't>(&self, tokens: &'a [Token<'t>], at: usize) -> Option<&'a [Token<'t>]> {
-        let numbers = self.by_first.get(usize::from(tokens.get(at)?.id))?;
-        let before = at.checked_sub(1).and_then(|before| tokens.get(before));
-        let starts_sentence = before.is_none_or(|before| before.ends);
-        let rest = rest_of_sentence(tokens, at);
-        let patterns = numbers
+    fn at(&self, sentence: &[Token<'_>], at: usize, bits: &Bits) -> Option<(usize, Option<&'static str>)> {
+        let rest = sentence.get(at..)?;
+        let (from, to) = *self.by_first.get(usize::from(rest.first()?.id))?;
+        let candidates = self
+            .candidates
+            .get(usize::try_from(from).ok()?..usize::try_from(to).ok()?)?;
+        let possible = candidates
             .iter()
-            .filter_map(|number| self.patterns.get(usize::from(*number)));
-        let candidates = patterns.filter(|pattern| starts_sentence || !pattern.anchored);
-        let length = candidates
-            .filter_map(|pattern| matches(&pattern.elements, rest))
-            .max()?;
-        rest.get(..length)
+            .filter(|candidate| candidate.rarest.meets(bits) && (at == 0 || !candidate.anchored));
+        let patterns = possible.filter_map(|candidate| self.patterns.get(usize::from(candidate.number)));
+        let mut best: Option<(usize, Option<&'static str>)> = None;
+        for pattern in patterns {
+            let longer = pattern
+                .length(rest, bits)
+                .filter(|length| best.is_none_or(|(best, _)| *length > best));
+            best = longer.map(|length| (length, pattern.language)).or(best);
+        }
+        best
     }
 }
 
@@ -220,23 +253,14 @@ fn matches(elements: &[Element], rest: &[Token<'_>]) -> Option<usize> {
     }
 }
 
-/// The words from `at` to the end of their sentence.
-fn rest_of_sentence<'a, 't>(tokens: &'a [Token<'t>], at: usize) -> &'a [Token<'t>] {
-    let rest = tokens.get(at..).unwrap_or_default();
-    let length = rest
-        .iter()
-        .position(|token| token.ends)
-        .map_or(rest.len(), |last| last + 1);
-    rest.get(..length).unwrap_or_default()
-}
-
 impl Set {
     fn takes(&self, token: &Token<'_>) -> bool {
-        (token.id != 0 && self.words.binary_search(&token.id).is_ok()) || (self.code && token.code)
+        let perhaps = self.few >> (token.id & 63) & 1 == 1 && token.id != 0;
+        (perhaps && self.words.binary_search(&token.id).is_ok()) || (self.code && token.code)
     }
 }
 
-fn compile(text: &'static str, lexicon: &mut Lexicon) -> Option<Pattern> {
+fn compile(language: Option<&'static str>, text: &'static str, lexicon: &mut Lexicon) -> Option<Pattern> {
     let mut elements = Vec::new();
     let mut anchored = false;
     for part in text.split_whitespace() {
@@ -249,7 +273,7 @@ fn compile(text: &'static str, lexicon: &mut Lexicon) -> Option<Pattern> {
     elements
         .iter()
         .any(|element| element.times == Times::Once)
-        .then_some(Pattern { anchored, elements })
+        .then(|| Pattern::new(language, anchored, elements))
 }
 
 fn element(part: &'static str, lexicon: &mut Lexicon) -> Option<Element> {
@@ -267,13 +291,14 @@ fn element(part: &'static str, lexicon: &mut Lexicon) -> Option<Element> {
             "$" => set.end = true,
             "#code" => set.code = true,
             _ => match choice.strip_prefix('@') {
-                Some(class) => set.words.extend(lexicon.classes.get(class)?),
+                Some(class) => set.words.extend(lexicon.class(class)?),
                 None => set.words.push(lexicon.intern(choice)?),
             },
         }
     }
     set.words.sort_unstable();
     set.words.dedup();
+    set.few = set.words.iter().fold(0, |few, id| few | 1 << (id & 63));
     Some(Element { set, times })
 }
 
@@ -285,8 +310,9 @@ mod tests {
     #[test]
     fn every_built_in_pattern_can_be_read() {
         let mut lexicon = Lexicon::new();
-        for text in [STOPPING, REFUSING, ECHOES].concat() {
-            assert!(compile(text, &mut lexicon).is_some(), "{text}");
+        let phrases = STOPPING.iter().chain(REFUSING).flat_map(|phrases| phrases.patterns);
+        for text in phrases.chain(ECHOES) {
+            assert!(compile(None, text, &mut lexicon).is_some(), "{text}");
         }
     }
 }

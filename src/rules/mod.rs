@@ -144,6 +144,20 @@ pub struct PlannedJob {
     pub follows_consent: bool,
 }
 
+impl PlannedJob {
+    /// Why an action runs, in words, that no rule has ordered: what the message says about consent.
+    pub fn because(&self, consent: Option<&Decision>) -> Option<&'static str> {
+        if self.kind != JobKind::Action || self.rule.is_some() {
+            return None;
+        }
+        match consent?.event {
+            ConsentEvent::OptOut => Some("the message opts out"),
+            ConsentEvent::OptIn => Some("the message opts in"),
+            ConsentEvent::Help | ConsentEvent::Review => None,
+        }
+    }
+}
+
 impl std::fmt::Debug for PlannedJob {
     /// Without the captures: they are the customer's text.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -198,7 +212,7 @@ pub enum LeftOut {
     EndpointCannotReply,
     /// The gateway's own rule matched and may have answered.
     GatewayRuleMatched,
-    /// An earlier rule ordered the same action for this message.
+    /// The same action runs for this message already, by an earlier rule or because of what the message says of consent.
     AlreadyOrdered,
     /// The endpoint's configuration says not to.
     SwitchedOff,
@@ -207,15 +221,15 @@ pub enum LeftOut {
 }
 
 impl LeftOut {
-    /// In words, for the evidence.
+    /// In words: for the evidence, and for whoever tries a text.
     pub const fn why(self) -> &'static str {
         match self {
-            Self::OptedOut => "the message is an opt-out",
+            Self::OptedOut => "the sender opts out with this message",
             Self::AlreadyReplying => "the message has its one reply already",
             Self::SenderNotAnswerable => "the sender is not a number that can be answered",
             Self::EndpointCannotReply => "the endpoint cannot reply as configured",
             Self::GatewayRuleMatched => "a rule of the gateway's own matched and may have answered",
-            Self::AlreadyOrdered => "an earlier rule ordered the same action",
+            Self::AlreadyOrdered => "this message runs the action already",
             Self::SwitchedOff => "the configuration says not to",
             Self::ProviderAnswered => "the provider has replied by itself",
             Self::AwaitsReview => "the message may be an opt-out, which a person decides",
@@ -280,11 +294,18 @@ fn plan_with(
             .retain(|job| job.kind == JobKind::Action && !(job.follows_consent && plan.consent.is_none()));
         plan.unconfirmed = Some("the message was not signed as it should be");
     }
-    if plan.consent.is_some() {
-        policy.vocabulary.rules_version().clone_into(&mut plan.rules_version);
+    plan.completed(policy, message)
+}
+
+impl Plan {
+    /// With what does not depend on the rules.
+    fn completed(mut self, policy: &EndpointPolicy, message: &InboundMessage) -> Self {
+        if self.consent.is_some() {
+            policy.vocabulary.rules_version().clone_into(&mut self.rules_version);
+        }
+        self.group = policy.groups.of(&message.recipient);
+        self
     }
-    plan.group = policy.groups.of(&message.recipient);
-    plan
 }
 
 /// What one part of a longer text causes before the rest has come.
@@ -516,6 +537,9 @@ impl<'a> Planner<'a, '_> {
         for action in &rule.actions {
             let sends = self.rulebook.replying_actions.contains(action);
             if let Some(reason) = self.obstacle(action, sends) {
+                if reason == LeftOut::AlreadyOrdered {
+                    self.order_anyway(action, captures);
+                }
                 (self.note)(Note::LeftOut {
                     action,
                     rule: Some(rule),
@@ -534,6 +558,16 @@ impl<'a> Planner<'a, '_> {
                 sends,
                 follows_consent: false,
             });
+        }
+    }
+
+    /// What follows a change of consent and is ordered by a rule too runs whether or not the change counts, and has what the
+    /// rule captured.
+    fn order_anyway(&mut self, action: &str, captures: &Value) {
+        let following = |job: &&mut PlannedJob| job.follows_consent && job.action == action;
+        if let Some(job) = self.jobs.iter_mut().find(following) {
+            job.follows_consent = false;
+            job.captures = captures.clone();
         }
     }
 

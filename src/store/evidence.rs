@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::consent::{self, Source};
-use super::{Store, StoreError, storable_text};
+use super::{JOBS_CHANNEL, NOTICE_WRITTEN, Store, StoreError, storable_text};
 use crate::phone::Address;
 
 /// Rows read at once by an export: few enough to hold, many enough that asking costs little.
@@ -402,6 +402,7 @@ impl Store {
                 INSERT INTO smshook.notices (webhook, event_id, number_key)
                 SELECT w.name, r.id, r.number_key FROM recorded r, smshook.webhooks w WHERE r.effect = 'began'
                 ORDER BY r.id
+                RETURNING pg_notify($8, $9)
             )
             SELECT count(*) FILTER (WHERE effect = 'began') AS "began!", count(*) FILTER (WHERE effect = 'in_force') AS "in_force!",
                    count(*) FILTER (WHERE effect = 'superseded') AS "superseded!"
@@ -414,6 +415,8 @@ impl Store {
             &columns.asked_at as &[Option<DateTime<Utc>>],
             &columns.notes as &[Option<String>],
             Source::Import.as_str(),
+            JOBS_CHANNEL,
+            NOTICE_WRITTEN,
         )
         .fetch_one(connection)
         .await?;

@@ -12,10 +12,10 @@ use crate::job::Job;
 use crate::phone::suppression_key;
 
 /// How a look begins. Each statement sees what was committed when it began, whatever the server's default. A process that
-/// is frozen while it holds must not hold up a STOP: the server ends it after a second, and the lock goes. One whose client
+/// is frozen while it holds must not hold up a STOP beyond the deadline of its delivery: the server ends it, and the lock goes. One whose client
 /// has given up must not wait on either.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; \
-                     SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL statement_timeout = '1500ms'";
+                     SET LOCAL idle_in_transaction_session_timeout = '500ms'; SET LOCAL statement_timeout = '1500ms'";
 
 /// What a look finds.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Found {
     }
 }
 
-/// Keeps an opt-out of the number from being committed until it is dropped, for at most a second.
+/// Keeps an opt-out of the number from being committed until it is dropped, for at most half a second.
 #[derive(Debug)]
 pub struct Hold {
     /// Ends by itself: dropped, it rolls back in the background.
@@ -54,7 +54,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// No later than the second of the hold began.
+    /// No later than the half second of the hold began.
     pub const fn since(&self) -> Instant {
         self.since
     }

@@ -1526,7 +1526,7 @@ fn replying_endpoints(fake: &Fake) -> String {
     let config = SENDING.iter().fold(endpoints(), with_reply);
     let answer = "reply = { text = \"We are open & glad.\" }";
     config.replace("log = { message = \"a text\" }", answer)
-        + "[loop_guard]\nlimits = [{ replies = 1000, within = \"10m\" }]\n"
+        + "[loop_guard]\nlimits = [{ replies = 1000, within = \"10m\" }]\nsame_reply = false\nsame_text = false\n"
 }
 
 #[tokio::test]

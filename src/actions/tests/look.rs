@@ -73,7 +73,7 @@ async fn all_of_one(listener: TcpListener) -> Vec<u8> {
 async fn nothing_is_written_without_a_look_that_is_clear_and_fresh() {
     let suppressed: Arc<Look> = Look::new(Box::pin(async { Ok(Finding::Suppressed) }));
     let failed: Arc<Look> = Look::new(Box::pin(async { Err("no".to_owned()) }));
-    let stale = clear_since(Instant::now().checked_sub(Duration::from_millis(501)).unwrap()).0;
+    let stale = clear_since(Instant::now().checked_sub(Duration::from_millis(251)).unwrap()).0;
     for (name, look, reason) in [
         ("none", None, "a text without a last look; this is a bug in smshook"),
         ("suppressed", Some(&suppressed), "the sender has opted out"),

@@ -245,7 +245,8 @@ impl Reading {
                 number,
                 group: given(cells.group),
                 asked_at,
-                note: noted(given(cells.note), given(cells.source)),
+                // as it is: it is evidence
+                note: noted(given(cells.note).map(|_| cells.note.to_owned()), given(cells.source)),
             }),
             Err(why) => self.list.bad.push(Bad { line, why }),
         }

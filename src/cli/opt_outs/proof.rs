@@ -205,6 +205,10 @@ impl OptOutProof {
             })
             .collect();
         match kinds.as_slice() {
+            // An erasure or the retention of messages has taken them; that it was confirmed is evidence and stays.
+            [] if self.confirmation.confirmed_at.is_some() => {
+                "not kept any more, but for the confirmation's event".to_owned()
+            }
             [] => "0".to_owned(),
             kinds => format!("{} ({})", self.texts_after, kinds.join(", ")),
         }

@@ -112,6 +112,7 @@ pub(super) fn typed(number: &str, group: Group<'_>) -> Result<Address, Failure> 
 /// The one number that `number` is in all of these groups.
 pub(super) fn typed_for(number: &str, groups: &[Group<'_>]) -> Result<Address, Failure> {
     let mut read: Vec<Address> = groups.iter().filter_map(|&group| read(number, group)).collect();
+    read.sort_by_key(Address::suppression_key);
     read.dedup_by_key(|address| address.suppression_key());
     match read.as_slice() {
         [only] => Ok(only.clone()),
@@ -210,8 +211,8 @@ mod tests {
             name,
             numbers: format.parse().unwrap(),
         };
-        let groups = [national("uk", "national:GB"), national("de", "national:DE")];
-        let said = typed_for("030 123456789", &groups).unwrap_err().to_string();
+        let groups = [national("us", "national:US"), national("in", "national:IN")];
+        let said = typed_for("2025550143", &groups).unwrap_err().to_string();
         assert!(said.contains(" or ") && said.contains("country code"), "{said}");
         assert_eq!(typed_for("+44 7911 123456", &groups).unwrap().key(), "+447911123456");
     }

@@ -6,6 +6,7 @@
 mod action;
 mod auth;
 mod connector;
+mod consent;
 mod email;
 mod endpoint;
 mod gateway;
@@ -152,8 +153,8 @@ impl<'a> Reader<'a> {
         let retention = self.retention(&root.retention);
         let erasure_key = self.erasure_key(root.privacy.erasure_key.as_ref(), database.url.is_none());
         let actions = self.actions();
-        let endpoints = self.endpoints(server.public_url.as_ref());
-        let rulebook = self.rules(&actions);
+        let endpoints = self.endpoints(server.public_url.as_ref(), &actions);
+        let rulebook = self.rules(&actions, &endpoints);
         self.check_replies(&actions, &endpoints);
         let webhooks = self.webhooks();
         (!endpoints.is_empty()).then(|| Config {

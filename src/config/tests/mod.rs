@@ -249,9 +249,12 @@ fn what_the_example_calls_a_default_is_one() {
         left.skip_reply_if_gateway_rule_matched,
         right.skip_reply_if_gateway_rule_matched
     );
-    let source = |text: &Option<Template>| text.as_ref().unwrap().source().to_owned();
-    assert_eq!(source(&left.opt_out_text), source(&right.opt_out_text));
-    assert_eq!(source(&left.opt_in_text), source(&right.opt_in_text));
+    let named = "[endpoint.consent]\nbrand = \"Acme\"\ncontact = \"+1 415 555 0100\"\n";
+    let named = &loaded(&format!("{ENDPOINT}{named}")).config.endpoints[0];
+    let source = |texts: &Option<Texts>| texts.as_ref().unwrap().for_language(None).source().to_owned();
+    assert_eq!(source(&named.opt_out_text), source(&right.opt_out_text));
+    assert_eq!(source(&named.opt_in_text), source(&right.opt_in_text));
+    assert_eq!(source(&named.help_text), source(&right.help_text));
     let note = &whole.actions["note"];
     let bare = loaded(&format!("{ENDPOINT}[action.a]\nlog.message = \"x\"")).config;
     let bare = &bare.actions["a"];
@@ -817,9 +820,11 @@ message = { from = "/from", text = "/text" }
 fn consent_texts_have_defaults_and_can_be_left_out() {
     let endpoint = |text: &str| loaded(&format!("{ENDPOINT}{text}")).config.endpoints.remove(0);
     let plain = endpoint("");
-    assert!(plain.opt_out_text.is_some() && plain.opt_in_text.is_some() && plain.help_text.is_none());
-    let none = endpoint("[endpoint.consent]\nopt_out_text = false\nopt_in_text = false");
-    assert!(none.opt_out_text.is_none() && !none.policy.confirm_opt_out && !none.policy.confirm_opt_in);
+    assert!(plain.opt_out_text.is_some() && plain.opt_in_text.is_some() && plain.help_text.is_some());
+    assert!(plain.policy.confirm_opt_out && plain.policy.confirm_opt_in && plain.policy.answer_help);
+    let none = endpoint("[endpoint.consent]\nopt_out_text = false\nopt_in_text = false\nhelp_text = false");
+    assert!(none.opt_out_text.is_none() && none.opt_in_text.is_none() && none.help_text.is_none());
+    assert!(!none.policy.confirm_opt_out && !none.policy.confirm_opt_in && !none.policy.answer_help);
     says("[endpoint.consent]\nopt_out_text = true", "false for none");
     says("[endpoint.consent]\nopt_out_text = \"\"", "empty");
     says("[endpoint.consent]\nphrases = \"on\"", "unknown variant");
@@ -834,7 +839,10 @@ fn consent_words_are_added_and_the_wrong_ones_shown_each() {
         problems.contains("config.toml:7:21\n") && problems.contains("config.toml:8:25\n"),
         "{problems}"
     );
-    assert!(problems.ends_with("2 errors in the configuration"), "{problems}");
+    assert!(
+        problems.ends_with("2 errors in the configuration, 1 warning"),
+        "{problems}"
+    );
     let review = loaded(&format!("{ENDPOINT}[endpoint.consent]\nphrases = \"review\"")).config;
     assert_eq!(
         review.endpoints[0].policy.vocabulary.phrases(),

@@ -196,7 +196,7 @@ impl Inner {
             if let Some(request) = line.listen(*open) {
                 heard.push(request);
             }
-            if line.heard && *answers > 0 {
+            if line.heard && !line.ended && *answers > 0 {
                 *answers -= 1;
                 line.answer();
             }
@@ -209,6 +209,8 @@ impl Line {
     /// Reads what is there; the request, once it is whole.
     fn listen(&mut self, open: bool) -> Option<Heard> {
         if self.heard {
+            // whoever was killed meanwhile gets no answer
+            self.ended |= matches!(self.socket.peek(&mut [0]), Ok(0));
             return None;
         }
         let now = Instant::now();
