@@ -492,6 +492,7 @@ async fn past_the_gate(intake: &Intake, from: &str) -> (Job, String) {
         .begin_send(
             &job,
             "reference",
+            "You wrote: hello",
             &LoopLimits::default(),
             &json!({ "sending": { "attempt": 1 } }),
         )
