@@ -5,6 +5,7 @@ mod connectors;
 mod consent;
 mod email;
 mod endpoints;
+mod privacy;
 mod replies;
 mod webhooks;
 
