@@ -127,7 +127,8 @@ struct Grammar {
     playful: Vec<u16>,
     told: Vec<u16>,
     prohibitions: Vec<u16>,
-    negators_abroad: Vec<u16>,
+    negators_abroad: Vec<(words::Language, Vec<u16>)>,
+    negators_behind: Vec<u16>,
     between_abroad: Vec<u16>,
     wondering: Vec<u16>,
     own_doing: Vec<u16>,
@@ -150,7 +151,11 @@ static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
         playful: lexicon.numbers(words::PLAYFUL),
         told: lexicon.numbers(words::TOLD),
         prohibitions: lexicon.numbers(words::PROHIBITIONS),
-        negators_abroad: lexicon.numbers(words::NEGATORS_ABROAD),
+        negators_abroad: words::NEGATORS_ABROAD
+            .iter()
+            .map(|(language, negators)| (*language, lexicon.numbers(negators)))
+            .collect(),
+        negators_behind: lexicon.numbers(words::NEGATORS_BEHIND),
         between_abroad: lexicon.numbers(words::BETWEEN_ABROAD),
         wondering: lexicon.numbers(words::WONDERING),
         own_doing: lexicon.numbers(words::OWN_DOING),
@@ -168,7 +173,7 @@ static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
 
 /// The words before what a mail or message program added.
 fn without_signature<'a, 't>(words: Run<'a, 't>) -> Run<'a, 't> {
-    let signature = |at: usize, _| at > 0 && words.len() - at <= MAX_SIGNATURE_REST + 2;
+    let signature = |Match { from: at, .. }| at > 0 && words.len() - at <= MAX_SIGNATURE_REST + 2;
     match GRAMMAR.signatures.find(words, signature) {
         None => words,
         Some(found) => words.part(0, found.from),
@@ -223,13 +228,13 @@ fn phrase(text: &str, words: Run<'_, '_>, vocabulary: &Vocabulary) -> Option<Dec
     let tokens = words.tokens;
     let found = grammar
         .refusing
-        .find(words, |at, language| {
-            !is_told(tokens, at) && (language == Some("en") || !is_negated_abroad(text, tokens, at))
+        .find(words, |found| {
+            !is_told(tokens, found.from) && (found.language == Some("en") || !is_negated_abroad(text, tokens, found))
         })
-        .or_else(|| grammar.stopping.find(words, |at, _| !is_negated(tokens, at)))
+        .or_else(|| grammar.stopping.find(words, |found| !is_negated(tokens, found.from)))
         .map(|Match { from, to, language }| by_phrase(words.part(from, to), language))
         .or_else(|| lone_sentence(text, words, vocabulary))?;
-    let is_instruction = |at: usize, _| !follows(tokens, at, &grammar.own_doing);
+    let is_instruction = |found: Match| !follows(tokens, found.from, &grammar.own_doing);
     grammar.echoes.find(words, is_instruction).is_none().then_some(found)
 }
 
@@ -262,10 +267,19 @@ fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
     follows(tokens, at, &GRAMMAR.wondering) && before(tokens, at).nth(1).is_some_and(|token| token.word == "why")
 }
 
-/// Whether a negation turns the phrase at `at` around, in languages other than English. "No, stop" is none.
-fn is_negated_abroad(text: &str, tokens: &[Token<'_>], at: usize) -> bool {
-    let mut back = before(tokens, at).skip_while(|token| has(&GRAMMAR.between_abroad, token));
-    let Some(negation) = back.next().filter(|token| has(&GRAMMAR.negators_abroad, token)) else {
+/// Whether a negation turns the phrase around, in languages other than English. "No, stop" is none.
+fn is_negated_abroad(text: &str, tokens: &[Token<'_>], found: Match) -> bool {
+    let last = tokens.get(..found.to).and_then(<[_]>::last);
+    let behind = tokens.get(found.to).filter(|_| last.is_some_and(|last| !last.ends));
+    if behind.is_some_and(|token| token.ends && has(&GRAMMAR.negators_behind, token)) {
+        return true;
+    }
+    let of_its_language = |(language, _): &&(words::Language, _)| *language == found.language;
+    let Some((_, negators)) = GRAMMAR.negators_abroad.iter().find(of_its_language) else {
+        return false;
+    };
+    let mut back = before(tokens, found.from).skip_while(|token| has(&GRAMMAR.between_abroad, token));
+    let Some(negation) = back.next().filter(|token| has(negators, token)) else {
         return false;
     };
     let mut before_commas = text.split(',');

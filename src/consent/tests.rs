@@ -73,10 +73,6 @@ fn by_class() -> BTreeMap<&'static str, (usize, usize, Vec<String>)> {
 
 /// `cargo test --lib consent:: -- --nocapture` shows the figures.
 #[test]
-#[expect(
-    clippy::print_stdout,
-    reason = "the figures of the classes without a gate of their own are reported"
-)]
 fn the_corpus_is_decided_rightly_and_its_figures_do_not_fall() {
     let classes = by_class();
     let mut missing = Vec::new();
@@ -243,7 +239,7 @@ fn the_version_of_the_rules_tells_an_operators_changes_apart() {
 }
 
 /// The version, and the beginning of SHA-256 over what it decides by.
-const RULES: (&str, &str) = ("2", "0000000000000000");
+const RULES: (&str, &str) = ("2", "79ac9aa694277b3c");
 
 /// What decides: words and code without comments and tests, in one line.
 fn rules() -> String {
@@ -336,12 +332,15 @@ fn a_negation_turns_a_phrase_around_in_every_main_language_but_a_no_before_it_do
             "bitte nicht abmelden",
             "ne me désabonnez pas",
             "niet afmelden aub",
+            "Löschen Sie meine Nummer nicht",
         ],
     );
     check(
         "opt_out",
         &[
             "No, dejen de enviarme mensajes",
+            "Non arrêtez de m'envoyer des messages",
+            "nu stoppen met berichten sturen",
             "Não, parem de enviar mensagens",
             "no me manden más mensajes",
             "don't text me",

@@ -6,7 +6,7 @@
 use super::ConsentEvent::{self, Help, OptIn, OptOut};
 
 /// A language by its code in ISO 639-1; `None` for what is of none in particular.
-type Language = Option<&'static str>;
+pub(crate) type Language = Option<&'static str>;
 
 const AR: Language = Some("ar");
 const BG: Language = Some("bg");
@@ -687,7 +687,7 @@ pub(crate) const RUN_ON: &str = "
 
 /// Words that add nothing to a keyword: politeness, in any language. Allowed around every keyword.
 pub(crate) const POLITE: &str = "
-    please, pls, plz, plse, plss, pleas, pleasee, plese, plez, pleaseee, kindly, thanks, thank you,
+    please, pls, plz, thnks, thanx, thank you so much, plse, plss, pleas, pleasee, plese, plez, pleaseee, kindly, thanks, thank you,
     thank u, thankyou, thx, thnx, tks, ty, tnx, tysm, cheers, now, many thanks, thanks you,
     por favor, porfavor, porfa, gracias, muchas gracias, merci, merci beaucoup, svp, s'il vous plaît,
     s il vous plaît, s'il te plaît, s il te plaît, s'il vous plait merci, bitte, danke, vielen dank,
@@ -740,7 +740,7 @@ pub(crate) const CLASSES: &[(&str, &str)] = &[
     (
         "contacting",
         "
-        texting, txting, textin, texing, txtn, messaging, messageing, msging, contacting, emailing,
+        texting, txting, textng, texitng, textimg, texring, txing, textin, texing, txtn, messaging, messageing, msging, contacting, emailing,
         spamming, bothering, harassing, bugging, pestering, bombarding, soliciting, notifying,
         annoying, pinging, smsing, disturbing, hounding",
     ),
@@ -999,7 +999,7 @@ pub(crate) const STOPPING: &[Wordings] = &[wordings(
         "@end @the* subscription|subscriptions to @the* @message",
         "turn|shut|switch|cut off @the* @kind* @message|alerts|updates",
         "turn|shut|switch @the @kind* @message|alerts|updates off",
-        "how do|can|to|would i|you|we? @end|remove|delete @polite* this|these|it|getting|myself|me|myself",
+        "how do|can|to|would i|you|u|we? @end|remove|delete @polite* this|these|it|getting|myself|me|myself",
         "how do|can|to|would i|you|we? get|be off|out|removed @the* @list?",
         "how do|can|to|would i|you|we? stop|unsubscribe|unsub|optout $",
         "can|could|would|will|cud you|u|ya|yall|someone @polite* stop|unsubscribe|unsub|optout|quit @tail* $",
@@ -1240,7 +1240,7 @@ pub(crate) const REFUSING: &[Wordings] = &[
             "ikke|ikkje|inte|sluta|slutt|skicka|send sende|send|skicka|sms? inte|ikke? fler|flere|flera|mer @no_message",
             "vil|vill|ønsker|önskar inte|ikke|ej ha|få|have|motta|modtage|längre|lenger|længere fler|flere|flera|mer|få|ha @no_message",
             "kontakta|kontakt|kontakte|send|skicka|skriv|sms mig|meg|oss inte|ikke mer|mere|igen|igjen|flere|fler|$",
-            "ta|slett|fjern|stryk|slet bort? mig|meg|mitt|mit|nummeret fra|från|nummer|av",
+            "ta|slett|fjern|stryk|slet bort? mig|meg|mitt|mit|nummeret fra|från|nummer|av|mitt|mit",
         ],
     ),
     wordings(
@@ -1257,6 +1257,7 @@ pub(crate) const REFUSING: &[Wordings] = &[
             "nie chcę|życzę sobie|już|więcej? otrzymywać|dostawać|więcej|tych|waszych|żadnych więcej|tych|waszych|już|żadnych? smsów|wiadomości|sms|reklam",
             "nie wysyłajcie|przysyłajcie|piszcie|wysyłaj|pisz|wysyłać|pisać mi|do? więcej|mnie|smsów|wiadomości|już|sms",
             "proszę o? mnie|nie|o? usunąć|wypisać|wypisanie|usunięcie mnie|mój|mojego|numer|z|$",
+            "proszę już? nie pisać|wysyłać|przysyłać|kontaktować|dzwonić",
             "usuńcie|usuń|wypiszcie|wykreślcie|skreślcie|wypisz mnie|mój numer|z",
             "przestańcie|przestań|dość do? mi? wysyłać|pisać|przysyłać|wysyłania|smsów",
         ],
@@ -1419,6 +1420,8 @@ pub(crate) const ECHOES: &[&str] = &[
     "no more|further @message will be",
     "network msg|message",
     "to resubscribe|unsubscribe|optout|stop|cancel|end|cancel reply|text|txt|send|click|call|visit|email|press",
+    "to stop|unsubscribe|cancel|end|quit|optout @polite* receiving|getting? @the* @kind* @message? reply|text|txt|send|click|visit",
+    "click|visit|tap|follow|use|see here|x|below|this|the|our|on? link|page|site|website|x? to unsubscribe|optout|opt|stop",
     "to opt out reply|text|txt|send|click|call|visit|email|press",
     "répondez|envoyez|répondre|envoyer stop|arret pour|au",
     "envía|envie|responde|responda|envíe stop|baja|alto|salir|parar para|al",
@@ -1437,11 +1440,28 @@ pub(crate) const BETWEEN: &str = "
     ready, try, trying, intend, have, like, let, them, it, asking, ask, do, hit, sent, texted, typed,
     said, replied, pressed, clicked, ll, actually, really, just, yet, be, get, should, my, for";
 
-/// Negations outside English, where the phrases of [`REFUSING`] that begin without one are turned around by it.
-pub(crate) const NEGATORS_ABROAD: &str = "
-    no, nunca, jamás, tampoco, não, jamais, non, mai, ne, pas, nicht, nie, niet, inte, ikke, ikkje, ej, nu, nem, не";
+/// Negations outside English by language, where the phrases of [`REFUSING`] that begin without one are turned around by it.
+/// A word that is "no" as an answer is not among them where the verb is negated by another one.
+pub(crate) const NEGATORS_ABROAD: &[(Language, &str)] = &[
+    (ES, "no, nunca, jamás, tampoco"),
+    (PT, "não, nunca, jamais"),
+    (FR, "ne, pas, jamais"),
+    (IT, "non, mai"),
+    (DE, "nicht, nie"),
+    (NL, "niet, nooit"),
+    (None, "inte, ikke, ikkje, ej, aldri, aldrig"),
+    (RO, "nu"),
+    (HU, "ne, nem"),
+    (PL, "nie"),
+    (HR, "ne, nemojte"),
+    (RU, "не"),
+    (UK, "не"),
+];
 
-/// What may stand between such a negation and the phrase.
+/// Negations that stand behind the phrase, at the end of the sentence.
+pub(crate) const NEGATORS_BEHIND: &str = "nicht, niet";
+
+/// What may stand between a negation and the phrase there.
 pub(crate) const BETWEEN_ABROAD: &str = "
     me, nos, te, se, lo, le, les, mi, ci, vi, il, la, por, favor, quiero, quisiera, deseo, queremos, pido, quero,
     gostaria, desejo, pedi, voglio, vorrei, desidero, veux, voudrais, souhaite, sie, ihr, bitte, mich, wil, mij, dat, que,
