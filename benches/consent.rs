@@ -65,7 +65,7 @@ fn kinds() -> Vec<Kind> {
         kind(
             "ordinary, 160",
             "Hi Maria, we are running about ten minutes late because of traffic on the bridge. Could you let the \
-             kitchen know that it is six of us, and that Tom has no nuts? See",
+             kitchen know that it is six of us, and that Tom has no nuts?",
             1,
         ),
         kind(
