@@ -991,7 +991,7 @@ fn each_detector_of_the_loop_guard_has_a_default_and_can_be_set_or_switched_off(
         assert!(problems.contains(what), "{problems}");
     };
     says("same_reply = true", "expected a table, or false for none, found true");
-    says("same_reply = { replies = 2 }", "missing field `within`");
+    says("same_reply = { replies = 2 }", "the key `within` is missing");
     says(
         "same_text = { texts = 1, within = \"1m\", silence = \"1h\" }",
         "the first text is not the same as an earlier one",
