@@ -174,6 +174,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refusal_says_opted_out_only_where_and_as_the_gateways_file_says() {
+        let sign = |pointer: &str, values: &[&str]| OptedOutSign {
+            pointer: pointer.to_owned(),
+            values: values.iter().map(|&value| value.to_owned()).collect(),
+        };
+        let signs = [
+            sign("/code", &["21610", "opted_out"]),
+            sign("/errors/0/code", &["40300"]),
+        ];
+        let said = |body: &str| {
+            let answer = Answer {
+                status: 400,
+                headers: HeaderMap::new(),
+                body: body.as_bytes().to_vec(),
+                complete: true,
+            };
+            opted_out(&signs, &answer)
+        };
+        for (body, code) in [
+            (r#"{"code":21610}"#, Some("21610")),
+            (r#"{"code":" 21610 "}"#, Some("21610")),
+            (r#"{"code":"OPTED_OUT"}"#, Some("opted_out")),
+            (r#"{"code":1,"errors":[{"code":"40300"}]}"#, Some("40300")),
+            (r#"{"code":216100,"message":"21610"}"#, None),
+            (r#"{"code":[21610]}"#, None),
+            (r#"{"errors":[{"code":"1"},{"code":"40300"}]}"#, None),
+            ("21610", None),
+            ("", None),
+        ] {
+            assert_eq!(said(body).as_deref(), code, "{body}");
+        }
+    }
+
+    #[test]
     fn retry_after_is_read_as_seconds_or_a_date_and_clamped() {
         let now: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
         let read = |value: &str| {
