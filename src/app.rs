@@ -13,13 +13,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::Actions;
-use crate::config::{Config, Mode};
+use crate::actions::{Actions, WebhookSender};
+use crate::config::{Config, Endpoint, Mode};
 use crate::embedded_postgres::{self, EmbeddedPostgres, EmbeddedPostgresError, Settings};
 use crate::http::{self, AdminState, Limits, WebhookState};
 use crate::metrics::Metrics;
+use crate::notifier::Notifier;
 use crate::reassembly::Reassembly;
-use crate::store::{Acceptor, Store, StoreError};
+use crate::store::{Acceptor, ErasureKey, Store, StoreError};
 use crate::worker::Worker;
 
 /// The name of our database in the embedded server.
@@ -50,7 +51,7 @@ impl Database {
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         if let Some(url) = &config.database.url {
             let options: PgConnectOptions = url.expose_secret().parse().context("the database URL cannot be read")?;
-            let store = Store::new(options, config.database.max_connections);
+            let store = Store::new(options, config.database.max_connections).with_erasure_key(erasure_key(config));
             return Ok(Self {
                 store,
                 embedded: None,
@@ -63,7 +64,8 @@ impl Database {
         let embedded = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&settings)).await??;
         tracing::info!(version = embedded.version(), how = ?embedded.how(), directory = %root.display(), "embedded Postgres is up");
         embedded_postgres::ensure_database(&embedded.connect_options("postgres"), DATABASE).await?;
-        let store = Store::new(embedded.connect_options(DATABASE), config.database.max_connections);
+        let store = Store::new(embedded.connect_options(DATABASE), config.database.max_connections)
+            .with_erasure_key(erasure_key(config));
         let psql = embedded.psql_command(DATABASE);
         Ok(Self {
             store,
@@ -88,7 +90,8 @@ impl Database {
         match Self::open(config).await {
             Err(error) if is_in_use(&error) => {
                 let root = embedded_root(config)?;
-                let store = Store::new(embedded_postgres::running_options(&root, DATABASE)?, 4);
+                let store = Store::new(embedded_postgres::running_options(&root, DATABASE)?, 4)
+                    .with_erasure_key(erasure_key(config));
                 Ok(Self {
                     store,
                     embedded: None,
@@ -109,6 +112,11 @@ impl Database {
         }
         Ok(())
     }
+}
+
+fn erasure_key(config: &Config) -> Option<ErasureKey> {
+    let secret = config.erasure_key.as_ref()?;
+    ErasureKey::new(secret.expose_secret().as_bytes())
 }
 
 fn is_in_use(error: &anyhow::Error) -> bool {
@@ -150,7 +158,7 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::new());
     let stop = CancellationToken::new();
     let store = database.store.clone();
-    let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?);
+    let actions = Arc::new(Actions::new(Arc::clone(&config), store.clone())?.counted(&metrics));
     let acceptor = Acceptor::start(&store, config.server.accept_deadline, &metrics)?;
     let reassembly = Reassembly::new(Arc::clone(&config), store.clone(), acceptor.clone());
     let webhook = Arc::new(WebhookState::new(Arc::clone(&config), acceptor, Arc::clone(&metrics)));
@@ -158,12 +166,19 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         token: config.admin.token.clone(),
+        groups: config
+            .suppression_groups()
+            .iter()
+            .map(|(group, _)| (*group).to_owned())
+            .collect(),
         stopping: stop.clone(),
     });
     let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
-    let worker = Worker::new(&config, store.clone(), actions, metrics);
+    let sender = Arc::new(WebhookSender::new(Arc::clone(&config))?);
+    let notifier = Notifier::new(Arc::clone(&config), store.clone(), sender, Arc::clone(&metrics));
+    let worker = Worker::new(&config, store.clone(), actions, metrics).waking(notifier.waker());
     // Migrated before anything else where the database is there; where it is not, the listeners come first and say 503.
-    let migrated = migrate(&store).await?;
+    let migrated = migrate(&store, &config).await?;
     let limits = Limits::from(&config.server);
     let mut tasks = JoinSet::new();
     tasks.spawn(report(
@@ -174,7 +189,13 @@ pub async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
         http::serve_admin(admin, admin_state, stop.clone()),
         "the admin listener ended",
     ));
-    tasks.spawn(work(worker, reassembly, store, migrated, stop.clone()));
+    tasks.spawn(work(
+        (worker, notifier, reassembly),
+        store,
+        config,
+        migrated,
+        stop.clone(),
+    ));
     let psql = database.psql.clone();
     Ok(Running {
         public: public_address,
@@ -280,12 +301,35 @@ async fn database_died(embedded: Option<&EmbeddedPostgres>) {
     }
 }
 
-/// Brings the schema up to date. False if the database is away; an error if it is there and will not have it.
-async fn migrate(store: &Store) -> anyhow::Result<bool> {
+/// Brings the schema up to date, and what belongs to this configuration in it. An error, too, where this process could not
+/// tell who must not be texted.
+async fn bring_up(store: &Store, config: &Config) -> Result<(), StoreError> {
+    store.migrate().await?;
+    store.check_erasure_key().await?;
+    let is_own = |endpoint: &&Endpoint| endpoint.suppression_group() == endpoint.name;
+    let own: Vec<String> = config
+        .endpoints
+        .iter()
+        .filter(is_own)
+        .map(|endpoint| endpoint.name.clone())
+        .collect();
+    let adopted = store.adopt_default_opt_outs(&own).await?;
+    if adopted > 0 {
+        tracing::info!(
+            adopted,
+            "opt-outs of the former shared group `default` hold in the group of each endpoint now"
+        );
+    }
+    let webhooks: Vec<String> = config.webhooks.keys().cloned().collect();
+    store.register_webhooks(&webhooks).await
+}
+
+/// [`bring_up`]. False if the database is away; an error if it is there and will not have it.
+async fn migrate(store: &Store, config: &Config) -> anyhow::Result<bool> {
     let migrated = match tokio::time::timeout(FIRST_CONNECTION, store.pool().acquire()).await {
         Ok(connected) => {
             drop(connected);
-            store.migrate().await
+            bring_up(store, config).await
         }
         Err(_elapsed) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
     };
@@ -315,14 +359,20 @@ fn is_away(error: &StoreError) -> bool {
     }
 }
 
-/// The worker and what puts texts together, as soon as there is a schema to work on.
-async fn work(worker: Worker, reassembly: Reassembly, store: Store, mut migrated: bool, stop: CancellationToken) {
+/// The worker, the notifier and what puts texts together, as soon as there is a schema to work on.
+async fn work(
+    (worker, notifier, reassembly): (Worker, Notifier, Reassembly),
+    store: Store,
+    config: Arc<Config>,
+    mut migrated: bool,
+    stop: CancellationToken,
+) {
     while !migrated {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
-        migrated = match store.migrate().await {
+        migrated = match bring_up(&store, &config).await {
             Ok(()) => {
                 tracing::info!("the database is there now");
                 true
@@ -334,7 +384,11 @@ async fn work(worker: Worker, reassembly: Reassembly, store: Store, mut migrated
             }
         };
     }
-    tokio::join!(worker.run(stop.clone()), reassembly.run(stop));
+    tokio::join!(
+        worker.run(stop.clone()),
+        notifier.run(stop.clone()),
+        reassembly.run(stop)
+    );
 }
 
 async fn report(listener: impl Future<Output = std::io::Result<()>>, what: &'static str) {

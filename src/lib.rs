@@ -6,7 +6,8 @@
 //!   [`template`], [`job`], [`rules`];
 //! * [`config`]: what was typed → what is meant;
 //! * [`store`]: all SQL; [`metrics`]: what an operator watches;
-//! * [`actions`]: the only outgoing network; [`worker`]: claim, run, settle; [`reassembly`]: texts that come in parts;
+//! * [`actions`]: the only outgoing network; [`worker`]: claim, run, settle; [`notifier`]: webhooks that are told
+//!   of changes of consent; [`reassembly`]: texts that come in parts;
 //! * [`http`]: the public webhook and the admin listener;
 //! * [`embedded_postgres`]: the private database behind the default;
 //! * [`app`], [`telemetry`], [`cli`]: wiring and lifecycle, logs, commands.
@@ -25,6 +26,7 @@ pub mod http;
 pub mod job;
 pub mod message;
 pub mod metrics;
+pub mod notifier;
 pub mod phone;
 pub mod reassembly;
 pub mod rules;

@@ -54,6 +54,32 @@ pub struct ActionLabel {
     pub action: String,
 }
 
+/// Label of a loop guard.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct GuardLabel {
+    /// rate, `same_reply`, `same_text`, `own_number`.
+    pub guard: &'static str,
+}
+
+/// Counts by guard.
+pub type GuardCounts = Family<GuardLabel, Counter>;
+
+/// Labels of an attempt to tell a webhook of a change of consent.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct NoticeOutcome {
+    /// Name of the configured webhook.
+    pub webhook: String,
+    /// delivered, retry, discarded, release, lost.
+    pub outcome: &'static str,
+}
+
+/// Label of a webhook alone.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct WebhookLabel {
+    /// Name of the configured webhook.
+    pub webhook: String,
+}
+
 /// Every metric, made once per process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -82,8 +108,16 @@ pub struct Metrics {
     pub quarantined: Gauge,
     /// Opt-outs in force.
     pub suppressions: Gauge,
+    /// Conversations in which the loop guard holds texts back.
+    pub loop_guard_active: Gauge,
+    /// Texts that the loop guard held back, by guard.
+    pub loop_guard_withheld: GuardCounts,
     /// 1 for each action that is paused because its credentials are refused; somebody has to mend them.
     pub action_paused: Family<ActionLabel, Gauge>,
+    /// Attempts to tell webhooks of changes of consent, by webhook and outcome.
+    pub notices: Family<NoticeOutcome, Counter>,
+    /// Changes of consent that a webhook still has to be told.
+    pub notices_waiting: Family<WebhookLabel, Gauge>,
     /// Whether the database answered this scrape (1); with 0, the gauges that it fills are those of an earlier one.
     pub database_up: Gauge,
     /// Whether the worker's LISTEN connection is up (1) or polling alone finds work (0).
@@ -113,7 +147,11 @@ impl Metrics {
             blocked_lanes: Gauge::default(),
             quarantined: Gauge::default(),
             suppressions: Gauge::default(),
+            loop_guard_active: Gauge::default(),
+            loop_guard_withheld: GuardCounts::default(),
             action_paused: Family::default(),
+            notices: Family::default(),
+            notices_waiting: Family::default(),
             database_up: Gauge::default(),
             listening: Gauge::default(),
         };
@@ -168,9 +206,29 @@ impl Metrics {
         r.register("quarantined", "Deliveries in quarantine", self.quarantined.clone());
         r.register("suppressions", "Opt-outs in force", self.suppressions.clone());
         r.register(
+            "loop_guard_active",
+            "Conversations in which the loop guard holds texts back",
+            self.loop_guard_active.clone(),
+        );
+        r.register(
+            "loop_guard_withheld",
+            "Texts that the loop guard held back: rate, same_reply, same_text, own_number",
+            self.loop_guard_withheld.clone(),
+        );
+        r.register(
             "action_paused",
             "Actions that are paused because their credentials are refused",
             self.action_paused.clone(),
+        );
+        r.register(
+            "notices",
+            "Attempts to tell webhooks of changes of consent",
+            self.notices.clone(),
+        );
+        r.register(
+            "notices_waiting",
+            "Changes of consent that a webhook still has to be told",
+            self.notices_waiting.clone(),
         );
         r.register(
             "database_up",
@@ -217,6 +275,16 @@ impl Metrics {
         self.attempts
             .get_or_create(&ActionOutcome {
                 action: action.to_owned(),
+                outcome,
+            })
+            .inc();
+    }
+
+    /// Counts one attempt to tell a webhook of a change of consent.
+    pub fn notice(&self, webhook: &str, outcome: &'static str) {
+        self.notices
+            .get_or_create(&NoticeOutcome {
+                webhook: webhook.to_owned(),
                 outcome,
             })
             .inc();

@@ -4,6 +4,7 @@
 //! a message must not be lost to an odd sender. It must not drop or refuse anything for being an invalid number (validity
 //! is advice: numbering plans change faster than libraries), and must not show a number in full in `Debug`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -140,6 +141,12 @@ impl Address {
     pub fn fingerprint_form(&self) -> &str {
         let body = strip_scheme(self.said.as_deref().unwrap_or(&self.raw).trim());
         body.strip_prefix('+').unwrap_or(body)
+    }
+
+    /// The one key under which consent is kept: however a gateway writes the number, and in whichever of two forms a country
+    /// that changed its mobile numbers still delivers it.
+    pub fn suppression_key(&self) -> String {
+        suppression_key(&self.key)
     }
 
     /// Every spelling under which an opt-out of this address may have been stored: the key first, then the digits with
@@ -474,6 +481,35 @@ fn is_valid(e164: &str) -> bool {
         || mobile_aliases(e164.trim_start_matches('+'))
             .iter()
             .any(|alias| known(&format!("+{alias}")))
+}
+
+/// The one spelling of an address's key by which consent is looked up; idempotent. The migration of the database does the
+/// same in SQL (`smshook.suppression_key`), for what was stored before.
+pub fn suppression_key(key: &str) -> String {
+    let digits = match key.strip_prefix('+') {
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => digits,
+        _ if is_bare_international(key) => key,
+        _ => return key.to_owned(),
+    };
+    format!("+{}", shorter_form(digits))
+}
+
+/// Of two spellings of one mobile number, that without the digit which was added or taken away.
+fn shorter_form(digits: &str) -> Cow<'_, str> {
+    let (country, rest) = match (digits.len(), digits) {
+        (13, d) if d.starts_with("521") => ("52", d.get(3..)),
+        (13, d) if d.starts_with("549") => ("54", d.get(3..)),
+        // A number that begins otherwise behind the 9 is of the time after it was added: it never was shorter.
+        (13, d)
+            if d.starts_with("55")
+                && d.get(4..5) == Some("9")
+                && d.get(5..6).is_some_and(|next| "6789".contains(next)) =>
+        {
+            (d.get(..4).unwrap_or_default(), d.get(5..))
+        }
+        _ => return Cow::Borrowed(digits),
+    };
+    rest.map_or(Cow::Borrowed(digits), |rest| Cow::Owned(format!("{country}{rest}")))
 }
 
 /// The other spelling of mobile numbers in countries that added or removed a digit: both still arrive.

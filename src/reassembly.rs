@@ -132,13 +132,13 @@ impl Reassembly {
         };
         Some(Delivery {
             endpoint: Arc::from(endpoint.name.as_str()),
-            suppression_group: Arc::from(endpoint.suppression_group.as_str()),
             raw: whole.raw,
             items: vec![PlannedItem::Message(Box::new(whole.message), plan)],
             verified,
             nonce: None,
             part_wait: endpoint.reassembly_wait,
             origin: Origin::Parts(id),
+            keep_text: endpoint.store_text,
         })
     }
 

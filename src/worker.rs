@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use sqlx::postgres::PgListener;
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
-use crate::config::{Config, Worker as WorkerConfig};
+use crate::config::{Config, Retention, Worker as WorkerConfig};
 use crate::job::{Job, JobKind, Outcome, RetryPolicy};
 use crate::metrics::Metrics;
-use crate::store::{Claimed, JOBS_CHANNEL, MOST_NONCES_PER_ENDPOINT, Settlement, Store, StoreError, Want};
+use crate::store::{
+    Claimed, JOBS_CHANNEL, MOST_NONCES_PER_ENDPOINT, NOTICE_WRITTEN, Position, Settlement, Store, StoreError, Want,
+};
 
 /// How much longer a lease is than the attempt it covers: time to settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
@@ -60,14 +63,21 @@ pub struct Worker {
     actions: Arc<Actions>,
     metrics: Arc<Metrics>,
     settings: WorkerConfig,
+    retention: Retention,
+    /// How far the sweep is with what is kept for a time only.
+    position: Position,
     limits: HashMap<String, Limits>,
     running: HashMap<Id, Running>,
     attempts: JoinSet<Outcome>,
     unsettled: Vec<Settlement>,
+    /// The actions that follow an opt-out, by endpoint.
+    on_opt_out: HashMap<String, Vec<String>>,
     more: bool,
     /// Whether the paused actions have been given the trial that a start owes them.
     tried: bool,
     polls: u64,
+    /// Who hears of notices; this loop is the only one that listens.
+    notices: Option<watch::Sender<()>>,
 }
 
 impl Worker {
@@ -103,13 +113,30 @@ impl Worker {
             actions,
             metrics,
             settings: config.worker,
+            retention: config.retention,
+            position: Position::default(),
             limits: configured.chain(compliance).collect(),
             running: HashMap::new(),
             attempts: JoinSet::new(),
             unsettled: Vec::new(),
+            on_opt_out: config
+                .endpoints
+                .iter()
+                .map(|endpoint| (endpoint.name.clone(), endpoint.policy.on_opt_out.clone()))
+                .collect(),
             more: true,
             tried: false,
             polls: 0,
+            notices: None,
+        }
+    }
+
+    /// The same, passing on that a notice was written.
+    #[must_use]
+    pub fn waking(self, notices: watch::Sender<()>) -> Self {
+        Self {
+            notices: Some(notices),
+            ..self
         }
     }
 
@@ -129,7 +156,7 @@ impl Worker {
                 biased;
                 () = stop.cancelled() => break,
                 Some(ended) = self.attempts.join_next_with_id() => self.finish(ended).await,
-                () = notified(&mut listener) => self.more = true,
+                heard = notified(&mut listener) => self.wake(heard),
                 _ = poll.tick() => {
                     self.more = true;
                     self.sweep().await;
@@ -166,6 +193,13 @@ impl Worker {
         let listener = armed.ok().and_then(Result::ok);
         self.metrics.listening.set(i64::from(listener.is_some()));
         listener
+    }
+
+    fn wake(&mut self, heard: Heard) {
+        self.more |= heard.of_jobs;
+        if let (true, Some(notices)) = (heard.of_notices, &self.notices) {
+            notices.send_replace(());
+        }
     }
 
     /// Claims as much as there are free slots, and starts it. Slots are not shared out beforehand: an action with nothing due
@@ -333,7 +367,8 @@ impl Worker {
         }
     }
 
-    /// Work of each poll: what could not be settled, jobs of actions that are gone, lanes that a dead process left behind.
+    /// Work of each poll: what could not be settled, jobs of actions that are gone, opt-outs that delivery reports tell of,
+    /// lanes that a dead process left behind.
     async fn sweep(&mut self) {
         self.settle().await;
         if !self.tried {
@@ -345,11 +380,18 @@ impl Worker {
             Ok(jobs) => tracing::warn!(jobs, "discarded jobs of actions that are not configured any more"),
             Err(error) => tracing::debug!(error = %error, "could not look for jobs of unknown actions"),
         }
+        let follows = |endpoint: &str| self.on_opt_out.get(endpoint).cloned().unwrap_or_default();
+        if let Err(error) = self.store.record_reported_opt_outs(follows).await {
+            tracing::warn!(error = %error, "could not record the opt-outs that delivery reports tell of");
+        }
         self.polls = self.polls.wrapping_add(1);
         if self.polls.is_multiple_of(POLLS_PER_LANE_CHECK)
             && let Err(error) = self.store.promote_forgotten().await
         {
             tracing::debug!(error = %error, "could not look for forgotten lanes");
+        }
+        if let Err(error) = self.store.remove_texts(&mut self.position).await {
+            tracing::debug!(error = %error, "could not remove texts that are not kept");
         }
         if self.polls.is_multiple_of(POLLS_PER_FORGETTING)
             && let Err(error) = self.forget().await
@@ -358,10 +400,18 @@ impl Worker {
         }
     }
 
-    /// Nonces and refused deliveries whose time is over, and nonces beyond what is kept; some of them each time.
-    async fn forget(&self) -> Result<(), StoreError> {
+    /// Nonces and refused deliveries whose time is over, nonces beyond what is kept, what is left of erased people, and what
+    /// is older than the operator wants to keep; some of them each time.
+    async fn forget(&mut self) -> Result<(), StoreError> {
         self.store.forget_refused().await?;
         self.store.forget_nonces().await?;
+        self.store.forget_erased().await?;
+        if let Some(age) = self.retention.messages {
+            self.store.forget_messages(age, &mut self.position).await?;
+        }
+        if let Some(age) = self.retention.consent {
+            self.store.forget_consent(age, &mut self.position).await?;
+        }
         if self.polls.is_multiple_of(POLLS_PER_COUNT_OF_NONCES) {
             self.store.forget_oldest_nonces(MOST_NONCES_PER_ENDPOINT).await?;
         }
@@ -419,17 +469,42 @@ async fn attempt(actions: Arc<Actions>, job: Job, timeout: Duration, max_attempt
         })
 }
 
-/// Waits for a notification. A connection that breaks is one, too: whatever was missed is found by looking.
-async fn notified(listener: &mut Option<PgListener>) {
-    match listener {
-        Some(listening) => {
-            if listening.recv().await.is_err() {
-                *listener = None;
-                return;
-            }
-            // one look answers however many said so
-            while listening.next_buffered().is_some() {}
+/// What notifications were of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Heard {
+    of_jobs: bool,
+    of_notices: bool,
+}
+
+impl Heard {
+    fn add(&mut self, payload: &str) {
+        if payload == NOTICE_WRITTEN {
+            self.of_notices = true;
+        } else {
+            self.of_jobs = true;
         }
-        None => std::future::pending().await,
     }
+}
+
+/// Waits for a notification. A connection that breaks is one, too: whatever was missed is found by looking.
+async fn notified(listener: &mut Option<PgListener>) -> Heard {
+    let Some(listening) = listener else {
+        return std::future::pending().await;
+    };
+    let mut heard = Heard::default();
+    match listening.recv().await {
+        Ok(notification) => heard.add(notification.payload()),
+        Err(_broken) => {
+            *listener = None;
+            return Heard {
+                of_jobs: true,
+                of_notices: true,
+            };
+        }
+    }
+    // one look answers however many said so
+    while let Some(notification) = listening.next_buffered() {
+        heard.add(notification.payload());
+    }
+    heard
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::client::Answer;
 use super::redact::Redaction;
+use crate::config::OptedOutSign;
 use crate::config::action::{CaptureSource, HttpSpec, OnUnknown};
 
 /// Shortest and longest wait that another system can ask of us.
@@ -78,6 +79,25 @@ pub(super) fn judge(
         ));
     }
     Verdict::Refused(error)
+}
+
+/// The code by which an answer says that the provider holds the sender for opted out.
+pub(super) fn opted_out(signs: &[OptedOutSign], answer: &Answer) -> Option<String> {
+    if signs.is_empty() {
+        return None;
+    }
+    let json: Value = serde_json::from_slice(&answer.body).ok()?;
+    signs.iter().find_map(|sign| {
+        let said = match json.pointer(&sign.pointer)? {
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        sign.values
+            .iter()
+            .find(|value| value.eq_ignore_ascii_case(&said))
+            .cloned()
+    })
 }
 
 fn succeeded(spec: &HttpSpec, answer: &Answer, json: Option<&Value>, redaction: &Redaction) -> Verdict {

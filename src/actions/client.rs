@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -12,6 +13,7 @@ use reqwest::redirect::Policy;
 
 use super::exchange::Observer;
 use super::guard::{Denied, Guard};
+use super::look::{self, LastLook, Look, LookedBody, Withheld};
 use super::request::Dispatch;
 use crate::config::action::{HttpSpec, OnUnknown};
 
@@ -44,10 +46,22 @@ pub(super) struct Clients {
 pub(super) struct Kind {
     /// Networks that the guard lets through.
     pub(super) allowed: Vec<IpNet>,
-    /// Whether a connection is used again.
-    pub(super) keeps_connections: bool,
+    pub(super) connections: Connections,
     /// Whether it needs root certificates; who only speaks to `http://` also works on a machine without any.
     pub(super) tls: bool,
+}
+
+/// How a client uses its connections.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Connections {
+    /// One after the other, for many requests.
+    Kept,
+    /// Each for one request. What must not be sent twice gets a connection of its own: a kept one may be closed by the other
+    /// side at the very moment it is used, and then nobody knows.
+    Single,
+    /// Each for one request, and handed over after that request's last look. HTTP/1.1 only, where a connection has one
+    /// request at a time.
+    SingleAfterLook,
 }
 
 /// A client with its guard.
@@ -114,15 +128,25 @@ impl Clients {
         }
     }
 
-    /// The client for `spec`. What must not be sent twice gets a connection of its own: a kept one may be closed by the
-    /// other side at the very moment it is used, and then nobody knows.
+    /// The client for `spec`.
     pub(super) fn client_for(&mut self, spec: &HttpSpec, on_unknown: OnUnknown) -> Result<Client, ClientError> {
+        match on_unknown {
+            OnUnknown::Resend => self.client(spec, Connections::Kept),
+            _ => self.client(spec, Connections::Single),
+        }
+    }
+
+    /// The client for texts to the sender: none leaves without a last look.
+    pub(super) fn client_for_texts(&mut self, spec: &HttpSpec) -> Result<Client, ClientError> {
+        self.client(spec, Connections::SingleAfterLook)
+    }
+
+    fn client(&mut self, spec: &HttpSpec, connections: Connections) -> Result<Client, ClientError> {
         let mut allowed = spec.allow_private.clone();
         allowed.sort();
-        let keeps_connections = on_unknown == OnUnknown::Resend;
         let kind = Kind {
             allowed,
-            keeps_connections,
+            connections,
             tls: spec.origin.scheme() == "https",
         };
         if let Some(client) = self.built.get(&kind) {
@@ -150,10 +174,17 @@ impl Client {
             .redirect(Policy::none())
             .referer(false)
             .no_proxy()
-            .pool_max_idle_per_host(if kind.keeps_connections { 16 } else { 0 })
+            .pool_max_idle_per_host(if kind.connections == Connections::Kept { 16 } else { 0 })
             .pool_idle_timeout(Duration::from_secs(20))
             .dns_resolver(guard.clone());
         let builder = if kind.tls { builder } else { builder.tls_certs_only([]) };
+        let builder = match kind.connections {
+            Connections::SingleAfterLook => builder
+                .http1_only()
+                .retry(reqwest::retry::never())
+                .connector_layer(LastLook),
+            Connections::Kept | Connections::Single => builder,
+        };
         let http = builder.build().map_err(|error| ClientError::Tls(root_cause(&error)))?;
         Ok(Self {
             http,
@@ -167,17 +198,26 @@ impl Client {
         self.observer.as_ref()
     }
 
-    /// Sends a request and reads at most `most` bytes of the answer's body.
-    pub(super) async fn send(&self, request: Dispatch, most: usize) -> Result<Answer, Failure> {
+    /// Sends a request and reads at most `most` bytes of the answer's body. `look` is for clients whose connections wait
+    /// for one.
+    pub(super) async fn send(
+        &self,
+        request: Dispatch,
+        most: usize,
+        look: Option<&Arc<Look>>,
+    ) -> Result<Answer, Failure> {
         self.guard
             .check(&request.url)
             .map_err(|denied| Failure::Refused(denied.to_string()))?;
         let builder = self.http.request(request.method, request.url).headers(request.headers);
-        let builder = match request.body {
-            Some(body) => builder.body(body),
-            None => builder,
+        let builder = match (look, request.body) {
+            (Some(look), body) => builder.body(reqwest::Body::wrap(LookedBody::new(body, Arc::clone(look)))),
+            (None, Some(body)) => builder.body(body),
+            (None, None) => builder,
         };
-        let mut response = builder.send().await.map_err(|error| failure(&error.without_url()))?;
+        let mut response = look::looking(look.cloned(), async { builder.send().await })
+            .await
+            .map_err(|error| failure(&error.without_url()))?;
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
@@ -210,6 +250,9 @@ async fn read_body(response: &mut reqwest::Response, body: &mut Vec<u8>, most: u
 
 fn failure(error: &reqwest::Error) -> Failure {
     let cause = root_cause(error);
+    if let Some(withheld) = causes(error).find_map(|cause| cause.downcast_ref::<Withheld>()) {
+        return Failure::NotSent(withheld.to_string());
+    }
     let denied = causes(error).find_map(|cause| cause.downcast_ref::<Denied>());
     match denied {
         Some(denied) => Failure::Refused(denied.to_string()),

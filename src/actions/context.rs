@@ -40,6 +40,11 @@ pub(super) fn names(job: &Job, now: DateTime<Utc>) -> Value {
             "media": if message.media.is_array() { message.media.clone() } else { json!([]) },
             "missing_parts": message.missing_parts,
             "verified": message.verified,
+            "consent": {
+                "event": message.consent_event,
+                "keyword": message.consent_keyword,
+                "language": message.consent_language,
+            },
         },
         "rule": job.rule,
         "action": job.action,

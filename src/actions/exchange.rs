@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::client::{Answer, Client, Failure};
+use super::look::Look;
 use super::redact::Redaction;
 use super::request::{Credential, Rendered, dispatch};
 use crate::config::action::HttpSpec;
@@ -51,6 +52,8 @@ pub(super) struct Letter<'a> {
     pub(super) credential: Option<&'a Credential>,
     /// What must not be repeated.
     pub(super) redaction: &'a Redaction,
+    /// For a text to the sender: taken when nothing is left but to write.
+    pub(super) look: Option<&'a Arc<Look>>,
 }
 
 impl Letter<'_> {
@@ -61,7 +64,7 @@ impl Letter<'_> {
         let origin = dispatch.url.origin().ascii_serialization();
         let begun = Instant::now();
         let answer = client
-            .send(dispatch, self.spec.max_response_bytes)
+            .send(dispatch, self.spec.max_response_bytes, self.look)
             .await
             .map_err(|failure| failure.at(&origin));
         if let Some(observer) = client.observer() {

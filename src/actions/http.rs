@@ -2,16 +2,20 @@
 //!
 //! It must not send before the journal says that the job is still ours.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use serde_json::json;
 
-use super::answer::{Verdict, judge};
+use super::answer::{Verdict, judge, opted_out};
 use super::client::{Client, Failure};
 use super::context::{context, operation_key};
 use super::exchange::Letter;
+use super::look::Look;
 use super::progress::{Journal, Progress, Sending};
 use super::redact::Redaction;
 use super::request::Rendered;
+use crate::config::OptedOutSign;
 use crate::config::action::{HttpSpec, OnUnknown};
 use crate::job::{Job, Outcome};
 
@@ -33,7 +37,7 @@ async fn attempt(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec)
     progress.request = Some(request.clone());
     progress.sending = Some(Sending::by(job));
     journal.save(job, &progress).await?;
-    let verdict = exchange(client, job, spec, spec.on_unknown, &request).await;
+    let verdict = exchange(client, job, spec, spec.on_unknown, &request, None).await;
     if !matches!(verdict, Verdict::Done { .. } | Verdict::Unknown(_)) {
         journal.clear_sending(job, &mut progress).await?;
     }
@@ -52,14 +56,30 @@ async fn attempt(journal: &Journal, client: &Client, job: &Job, spec: &HttpSpec)
     })
 }
 
-/// Sends a stored request and reads what came back.
+/// Sends a stored request and reads what came back. A text to the sender brings its last look.
 pub(super) async fn exchange(
     client: &Client,
     job: &Job,
     spec: &HttpSpec,
     on_unknown: OnUnknown,
     request: &Rendered,
+    look: Option<&Arc<Look>>,
 ) -> Verdict {
+    watched_exchange(client, job, spec, on_unknown, request, look, &[])
+        .await
+        .0
+}
+
+/// As [`exchange`]; with it the code by which a refusal says that the provider holds the sender for opted out, if it does.
+pub(super) async fn watched_exchange(
+    client: &Client,
+    job: &Job,
+    spec: &HttpSpec,
+    on_unknown: OnUnknown,
+    request: &Rendered,
+    look: Option<&Arc<Look>>,
+    signs: &[OptedOutSign],
+) -> (Verdict, Option<String>) {
     let now = Utc::now();
     let redaction = Redaction::new(spec, job, request);
     let letter = Letter {
@@ -69,12 +89,16 @@ pub(super) async fn exchange(
         operation: None,
         credential: None,
         redaction: &redaction,
+        look,
     };
     match letter.send(client, now).await {
-        Ok(answer) => judge(spec, on_unknown, &answer, &redaction, now),
-        Err(Failure::NotSent(error)) => Verdict::NotSent(error),
-        Err(Failure::Refused(error)) => Verdict::Refused(error),
-        Err(Failure::Unknown(error)) => Verdict::Unknown(error),
+        Ok(answer) => match judge(spec, on_unknown, &answer, &redaction, now) {
+            done @ Verdict::Done { .. } => (done, None),
+            verdict => (verdict, opted_out(signs, &answer)),
+        },
+        Err(Failure::NotSent(error)) => (Verdict::NotSent(error), None),
+        Err(Failure::Refused(error)) => (Verdict::Refused(error), None),
+        Err(Failure::Unknown(error)) => (Verdict::Unknown(error), None),
     }
 }
 

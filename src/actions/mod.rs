@@ -12,6 +12,8 @@ mod exchange;
 mod guard;
 mod http;
 pub mod local;
+mod look;
+mod notice;
 mod progress;
 mod redact;
 mod reply;
@@ -38,12 +40,14 @@ use crate::config::action::{ActionSpec, Effect, EmailSpec, HttpSpec, LogSpec, On
 use crate::config::connector::{ConnectorSpec, EffectClass};
 use crate::config::{Config, Endpoint, LoopGuard};
 use crate::job::{Job, JobKind, Outcome};
-use crate::store::{LoopLimits, Store};
+use crate::metrics::Metrics;
+use crate::store::{LoopLimits, SameText, Store};
 use crate::template::Template;
 
 pub use self::client::ClientError;
 pub use self::context::context;
 pub use self::exchange::{Exchange, ExchangeAnswer, Observer};
+pub use self::notice::{Told, WebhookSender};
 
 /// Why the configured actions cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -158,11 +162,14 @@ impl Actions {
         let mut replies = BTreeMap::new();
         for endpoint in &config.endpoints {
             if let Some(channel) = &endpoint.reply {
-                let client = clients.client_for(&channel.request, OnUnknown::Skip)?;
+                let client = clients.client_for_texts(&channel.request)?;
                 replies.insert(endpoint.name.clone(), client);
             }
         }
-        let limits = loop_limits(&config.loop_guard);
+        let limits = LoopLimits {
+            own_numbers: config.own_numbers.clone(),
+            ..loop_limits(&config.loop_guard)
+        };
         Ok(Self {
             config,
             journal,
@@ -172,6 +179,13 @@ impl Actions {
             mailers,
             replies,
         })
+    }
+
+    /// The same, counting what the loop guard holds back.
+    #[must_use]
+    pub fn counted(mut self, metrics: &Metrics) -> Self {
+        self.limits.withheld = metrics.loop_guard_withheld.clone();
+        self
     }
 
     /// Runs one attempt of a job. The caller sets the time limit: this future may be dropped at any point, and what the
@@ -216,13 +230,14 @@ impl Actions {
 
     /// Sends one of the texts the law asks for. They are never sent twice on a guess.
     async fn run_compliance(&self, job: &Job) -> Outcome {
-        let text = self.endpoint(job).and_then(|endpoint| match job.kind {
+        let texts = self.endpoint(job).and_then(|endpoint| match job.kind {
             JobKind::OptOutConfirmation => endpoint.opt_out_text.as_ref(),
             JobKind::OptInConfirmation => endpoint.opt_in_text.as_ref(),
             JobKind::HelpReply => endpoint.help_text.as_ref(),
             JobKind::Action => None,
         });
-        match text {
+        let language = job.message.consent_language.as_deref();
+        match texts.map(|texts| texts.for_language(language)) {
             Some(text) => self.run_reply(job, text, OnUnknown::Skip).await,
             None => Outcome::Cancel(format!("endpoint `{}` has no text for this", job.message.endpoint)),
         }
@@ -260,6 +275,7 @@ impl Actions {
             channel,
             text,
             on_unknown,
+            on_opt_out: &endpoint.policy.on_opt_out,
             skip_if_gateway_rule_matched,
         })
     }
@@ -360,9 +376,9 @@ fn preview_http(job: &Job, spec: &HttpSpec) -> Result<Value, PreviewError> {
 }
 
 fn preview_reply(job: &Job, reply: &Reply<'_>) -> Result<Value, PreviewError> {
-    let rendered = reply::text(job, reply).and_then(|text| Ok((text, reply::render(job, reply, None)?)));
+    let rendered = reply::text(job, reply).and_then(|text| Ok((reply::render(job, reply, &text, None)?, text)));
     match rendered {
-        Ok((text, request)) => Ok(json!({
+        Ok((request, text)) => Ok(json!({
             "to": job.message.sender,
             "characters": text.chars().count(),
             "text": text,
@@ -404,5 +420,12 @@ fn mailer(action: &str, spec: &EmailSpec) -> Result<Mailer, ActionsError> {
 fn loop_limits(guard: &LoopGuard) -> LoopLimits {
     LoopLimits {
         windows: guard.limits.iter().map(|limit| (limit.replies, limit.within)).collect(),
+        same_reply: guard.same_reply.map(|limit| (limit.replies, limit.within)),
+        same_text: guard.same_text.map(|same| SameText {
+            texts: same.texts,
+            within: same.within,
+            silence: same.silence,
+        }),
+        ..LoopLimits::default()
     }
 }

@@ -2,13 +2,20 @@
 //!
 //! It must not send anything, and it holds no secret: those are added to a request at the moment of sending.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::email::Mail;
+use super::look::{Finding, Look};
 use super::request::Rendered;
-use crate::job::{Job, Outcome};
-use crate::store::{ActionResult, Link, LinkChange, LoopLimits, Report, SendGate, Store, StoreError, Turn};
+use crate::job::{Job, JobKind, Outcome};
+use crate::store::{ActionResult, LastLook, Link, LinkChange, LoopLimits, Report, SendGate, Store, StoreError, Turn};
+
+/// Between two tries to write down that nothing was sent.
+const TAKE_BACK_AGAIN: Duration = Duration::from_millis(250);
 
 /// `jobs.progress` of an action that sends a request.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -98,18 +105,22 @@ impl Journal {
         self.save(job, progress).await
     }
 
-    /// The last look before a text leaves.
+    /// The gate before a text leaves.
     pub(super) async fn begin_send(
         &self,
         job: &Job,
         reference: &str,
+        text: &str,
         limits: &LoopLimits,
         progress: &Progress,
     ) -> Result<SendGate, Outcome> {
         let value = progress.to_value();
         let gate = match self {
-            Self::Store(store) => store.begin_send(job, reference, limits, &value).await,
-            Self::Trial => Ok(SendGate::Clear),
+            Self::Store(store) => store.begin_send(job, reference, text, limits, &value).await,
+            Self::Trial => Ok(SendGate::Clear {
+                group: String::new(),
+                again: false,
+            }),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.begin_send(&value)),
         };
@@ -117,6 +128,78 @@ impl Journal {
             error: format!("the send gate did not answer: {error}"),
             after: None,
         })
+    }
+
+    /// Notes that the provider refused a text because it holds the sender for opted out: nothing was sent.
+    pub(super) async fn note_opt_out(
+        &self,
+        job: &Job,
+        code: &str,
+        follows: &[String],
+        progress: &mut Progress,
+    ) -> Result<(), Outcome> {
+        progress.sending = None;
+        let Some(store) = self.store() else {
+            return self.save(job, progress).await;
+        };
+        match store.provider_opted_out(job, code, follows, &progress.to_value()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Outcome::Release),
+            Err(error) => {
+                // it was refused and is refused again: that is no reason to wonder whether it was sent
+                self.save(job, progress).await?;
+                Err(passing("the provider's opt-out was not recorded", &error))
+            }
+        }
+    }
+
+    /// The look to be taken when the gate was clear and the connection stands.
+    pub(super) fn last_look(&self, job: &Job, group: String) -> Arc<Look> {
+        match self {
+            Self::Store(store) => {
+                let (store, job) = (store.clone(), job.clone());
+                Look::new(Box::pin(async move {
+                    let look = match job.kind {
+                        JobKind::OptOutConfirmation => store.last_look_at_confirmation(&job).await,
+                        _ => store.last_look(&job, &group).await,
+                    };
+                    Ok(match look.map_err(|error| error.to_string())? {
+                        LastLook::Clear(hold) => Finding::Clear {
+                            since: hold.since(),
+                            held: Box::new(hold),
+                        },
+                        LastLook::Suppressed => Finding::Suppressed,
+                        LastLook::LeaseLost => return Err("the attempt took longer than its lease".to_owned()),
+                    })
+                }))
+            }
+            Self::Trial => Look::at_nothing(),
+            #[cfg(test)]
+            Self::Scripted(script) => script.last_look(),
+        }
+    }
+
+    /// Notes that an attempt which passed the gate wrote nothing. That is known only now, and whoever finds `sending` left
+    /// over believes that it may have been sent: so a database that is away is asked until the attempt's time is up.
+    pub(super) async fn take_back(&self, job: &Job, progress: &mut Progress, again: bool) -> Result<(), Outcome> {
+        progress.sending = None;
+        let (value, mut pause) = (progress.to_value(), tokio::time::interval(TAKE_BACK_AGAIN));
+        loop {
+            pause.tick().await;
+            let taken = match self.store() {
+                // the record of an earlier attempt, which may have left, stays
+                Some(store) if again => store.save_progress(job.id, job.claim, &value).await,
+                Some(store) => store.take_back_send(job, &value).await,
+                None => return self.save(job, progress).await,
+            };
+            match taken {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(Outcome::Release),
+                Err(error) => {
+                    tracing::warn!(job = job.id, error = %error, "a text was not sent, and that was not noted yet");
+                }
+            }
+        }
     }
 
     /// What the gateway has told us about the reply with this reference.

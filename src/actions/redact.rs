@@ -35,34 +35,36 @@ impl Redaction {
 
     /// As [`Redaction::new`], with more secrets to hide.
     pub(super) fn with(spec: &HttpSpec, more: &[SecretString], job: &Job, sent: &Rendered) -> Self {
-        let headers = spec.headers.iter().filter_map(|(_, source)| match source {
-            HeaderSource::Secret { secret, .. } => Some(secret),
-            HeaderSource::Rendered(_) => None,
-        });
-        let signing = spec.sign.iter().flat_map(|sign| &sign.secrets);
-        let url = spec.secret_url.iter();
-        let secrets = headers
-            .chain(signing)
-            .chain(more)
-            .chain(url)
-            .map(SecretString::expose_secret);
-        // The key itself is what stands behind the prefix, and a URL is as secret as what stands behind its host.
-        let secrets = secrets.map(|secret| secret.strip_prefix("whsec_").unwrap_or(secret));
-        let secrets = secrets.flat_map(|secret| [secret, behind_host(secret)]);
-        Self::of(secrets, job, sent.body.as_deref().unwrap_or_default())
+        let message = &job.message;
+        let texts = [message.text.as_str(), &message.sender, &message.sender_raw];
+        Self::of(
+            &secrets_of(spec, more),
+            &texts,
+            sent.body.as_deref().unwrap_or_default(),
+        )
+    }
+
+    /// Hides the secrets of `spec`, a number, and the body that was sent.
+    pub(super) fn of_notice(spec: &HttpSpec, number: &str, sent: &Rendered) -> Self {
+        Self::of(
+            &secrets_of(spec, &[]),
+            &[number],
+            sent.body.as_deref().unwrap_or_default(),
+        )
     }
 
     /// Hides a password as SMTP spells it too, the message's text, and the mail.
     pub(super) fn of_mail(user: &str, password: &str, job: &Job, mail: &str) -> Self {
         let plain = STANDARD.encode(format!("\0{user}\0{password}"));
         let login = STANDARD.encode(password);
-        Self::of([password, &plain, &login].into_iter(), job, mail)
+        let message = &job.message;
+        let texts = [message.text.as_str(), &message.sender, &message.sender_raw];
+        Self::of(&[password, &plain, &login], &texts, mail)
     }
 
-    fn of<'a>(secrets: impl Iterator<Item = &'a str>, job: &'a Job, sent: &'a str) -> Self {
-        let secrets = words(secrets);
-        let message = &job.message;
-        let texts = [message.text.as_str(), &message.sender, &message.sender_raw, sent];
+    fn of(secrets: &[&str], texts: &[&str], sent: &str) -> Self {
+        let secrets = words(secrets.iter().copied());
+        let texts = texts.iter().copied().chain([sent]);
         let words = words(secrets.iter().map(String::as_str).chain(texts));
         Self { words, secrets }
     }
@@ -91,6 +93,24 @@ impl Redaction {
         }
         excerpt
     }
+}
+
+/// The secrets of a request, as they may stand in an answer.
+fn secrets_of<'a>(spec: &'a HttpSpec, more: &'a [SecretString]) -> Vec<&'a str> {
+    let headers = spec.headers.iter().filter_map(|(_, source)| match source {
+        HeaderSource::Secret { secret, .. } => Some(secret),
+        HeaderSource::Rendered(_) => None,
+    });
+    let signing = spec.sign.iter().flat_map(|sign| &sign.secrets);
+    let url = spec.secret_url.iter();
+    let secrets = headers
+        .chain(signing)
+        .chain(more)
+        .chain(url)
+        .map(SecretString::expose_secret);
+    // The key itself is what stands behind the prefix, and a URL is as secret as what stands behind its host.
+    let secrets = secrets.map(|secret| secret.strip_prefix("whsec_").unwrap_or(secret));
+    secrets.flat_map(|secret| [secret, behind_host(secret)]).collect()
 }
 
 /// Every spelling of every word, the longest first: a short one would break a longer one into pieces that are then not found.

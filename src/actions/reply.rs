@@ -1,7 +1,7 @@
 //! A text back to the sender, through the gateway the message came by.
 //!
 //! It must not send without the store's gate, which looks at opt-outs, expiry and loops in the transaction that records
-//! the send; and it never cuts a text short.
+//! the send, nor without the last look, which its client takes once it is connected; and it never cuts a text short.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::answer::Verdict;
 use super::client::Client;
 use super::context::{context, operation_key, reply_context};
-use super::http::exchange;
+use super::http::watched_exchange;
 use super::progress::{Journal, Progress, Sending};
 use super::request::Rendered;
 use crate::config::ReplyChannel;
@@ -27,6 +27,8 @@ pub(super) struct Reply<'a> {
     pub(super) channel: &'a ReplyChannel,
     pub(super) text: &'a Template,
     pub(super) on_unknown: OnUnknown,
+    /// What runs when the provider says that the sender has opted out.
+    pub(super) on_opt_out: &'a [String],
     /// Whether a rule of the gateway's own that matched counts as an answer.
     pub(super) skip_if_gateway_rule_matched: bool,
 }
@@ -59,13 +61,27 @@ async fn attempt(
         journal.save(job, &progress).await?;
     }
     may_answer(job, reply)?;
-    let request = render(job, reply, progress.request.take())?;
+    let text = text(job, reply)?;
+    let request = render(job, reply, &text, progress.request.take())?;
     progress.request = Some(request.clone());
     progress.sending = Some(Sending::by(job));
-    pass(job, journal.begin_send(job, &reference, limits, &progress).await?)?;
-    let verdict = exchange(client, job, &reply.channel.request, reply.on_unknown, &request).await;
+    let gate = journal.begin_send(job, &reference, &text, limits, &progress).await?;
+    let (group, again) = pass(job, gate)?;
+    let look = journal.last_look(job, group);
+    let (spec, on_unknown) = (&reply.channel.request, reply.on_unknown);
+    let signs = &reply.channel.opted_out;
+    let (verdict, opted_out) = watched_exchange(client, job, spec, on_unknown, &request, Some(&look), signs).await;
+    if let Some(code) = opted_out {
+        journal
+            .note_opt_out(job, &code, reply.on_opt_out, &mut progress)
+            .await?;
+        return Err(Outcome::Cancel(
+            "the provider holds the sender for opted out".to_owned(),
+        ));
+    }
     match verdict {
         Verdict::Done { .. } => {}
+        Verdict::NotSent(_) => journal.take_back(job, &mut progress, again).await?,
         Verdict::Unknown(_) => wait_for_report(journal, job, &mut progress).await?,
         _ => journal.clear_sending(job, &mut progress).await?,
     }
@@ -75,6 +91,7 @@ async fn attempt(
             Outcome::Done(json!({ "reference": reference, "status": status, "captures": captures }))
         }
         Verdict::Passing { error, after } => Outcome::Retry { error, after },
+        Verdict::NotSent(_) if look.found_suppressed() => Outcome::Cancel(withheld(job).to_owned()),
         Verdict::NotSent(error) => Outcome::Retry { error, after: None },
         // An answer that comes hours late is worse than none, so replies do not wait for new credentials.
         Verdict::Refused(error) | Verdict::Unauthorized(error) => Outcome::Discard(error),
@@ -157,9 +174,8 @@ fn may_answer(job: &Job, reply: &Reply<'_>) -> Result<(), Outcome> {
 }
 
 /// The gateway's request with the text in it: the stored one, or a new one.
-pub(super) fn render(job: &Job, reply: &Reply<'_>, stored: Option<Rendered>) -> Result<Rendered, Outcome> {
-    let text = text(job, reply)?;
-    let names = reply_context(job, job.claimed_at, &text);
+pub(super) fn render(job: &Job, reply: &Reply<'_>, text: &str, stored: Option<Rendered>) -> Result<Rendered, Outcome> {
+    let names = reply_context(job, job.claimed_at, text);
     let (spec, key) = (&reply.channel.request, operation_key(job));
     Rendered::reuse_or_make(stored, spec, reply.text.source(), &key, &names)
         .map_err(|error| Outcome::Discard(error.to_string()))
@@ -184,18 +200,29 @@ pub(super) fn text(job: &Job, reply: &Reply<'_>) -> Result<String, Outcome> {
     Ok(text)
 }
 
-fn pass(job: &Job, gate: SendGate) -> Result<(), Outcome> {
+/// What the last look needs, where the gate lets the text through.
+fn pass(job: &Job, gate: SendGate) -> Result<(String, bool), Outcome> {
     let reason = match gate {
-        SendGate::Clear => return Ok(()),
+        SendGate::Clear { group, again } => return Ok((group, again)),
         SendGate::LeaseLost => return Err(Outcome::Release),
         SendGate::Suppressed if job.kind == JobKind::OptOutConfirmation => {
             "the opt-out that this confirms is no longer in force".to_owned()
         }
         SendGate::Suppressed => "the sender has opted out".to_owned(),
         SendGate::Expired => "it is too late to send this".to_owned(),
-        SendGate::LoopGuard(limit) => format!("loop guard: the sender has had {limit}"),
+        SendGate::LoopGuard(withheld) => format!("loop guard: {}", withheld.reason),
         // Our own `sending` was dealt with before the gate, so it was another job that did it.
         SendGate::AlreadySent => "another job has sent this confirmation".to_owned(),
     };
     Err(Outcome::Cancel(reason))
+}
+
+/// Why the last look held it back: told apart from the gate, so that the record shows how far it got.
+fn withheld(job: &Job) -> &'static str {
+    match job.kind {
+        JobKind::OptOutConfirmation => {
+            "the opt-out that this confirms was no longer in force when it was about to be sent, or its five minutes were over"
+        }
+        _ => "the sender opted out while this was about to be sent",
+    }
 }

@@ -108,6 +108,16 @@ impl Rendered {
         })
     }
 
+    /// A request with this JSON of our own as its body; nothing of the definition depends on a message.
+    pub(super) fn of_our_own(spec: &HttpSpec, key: &str, json: &Value) -> Result<Self, RequestError> {
+        let mut request = Self::make(spec, String::new(), key, &Context::new(json!({})))?;
+        request
+            .headers
+            .push((CONTENT_TYPE.to_string(), "application/json".to_owned()));
+        request.body = Some(json.to_string());
+        Ok(request)
+    }
+
     /// The request for a person to read, with `***` for secrets.
     pub(super) fn preview(&self, spec: &HttpSpec) -> Value {
         let secret = |(name, source): &(HeaderName, HeaderSource)| match source {

@@ -147,7 +147,7 @@ async fn may_be_sent(config: &Config, endpoint: &Endpoint, action: &ActionSpec, 
         .context("whether the sender has opted out is known to the database only, so nothing was sent")?;
     let asked = opened
         .store
-        .has_opted_out(&endpoint.suppression_group, &job.message.sender)
+        .has_opted_out(endpoint.suppression_group(), &job.message.sender)
         .await;
     opened.close().await?;
     if asked.map_err(database::failed)? {

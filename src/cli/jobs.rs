@@ -191,6 +191,9 @@ async fn retry(database: &Database, ids: &[i64]) -> Result<(), Failure> {
     for &id in ids {
         if database.store.retry_job(id).await.map_err(database::failed)? {
             printer.print(&format!("job {id} will run again"));
+        } else if database.store.is_text_gone(id).await.map_err(database::failed)? {
+            output::note(&format!("the text that job {id} was ordered for is not kept any more"));
+            refused = true;
         } else {
             output::note(&format!("job {id} is not there, or is neither discarded nor cancelled"));
             refused = true;

@@ -9,6 +9,7 @@ mod completions;
 mod database;
 mod doctor;
 mod endpoint;
+mod erase;
 mod failure;
 mod healthcheck;
 mod jobs;
@@ -77,6 +78,8 @@ enum Command {
     /// Look at opt-outs and change them by hand
     #[command(subcommand)]
     OptOuts(opt_outs::Command),
+    /// Erase what is stored of a person, but for what the law needs, under a keyed hash
+    Erase(erase::Arguments),
     /// Bring the database's schema up to date (`serve` does so by itself)
     Migrate,
     /// Ask the running service whether it is alive; for container health checks
@@ -123,6 +126,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Jobs(command) => jobs::run(config, command).await,
         Command::Messages(command) => messages::run(config, command).await,
         Command::OptOuts(command) => opt_outs::run(config, command).await,
+        Command::Erase(arguments) => erase::run(config, &arguments).await,
         Command::Migrate => migrate::run(config).await,
         Command::Healthcheck => healthcheck::run(config).await,
         Command::Completions(arguments) => completions::run(&arguments),

@@ -56,10 +56,15 @@ pub(super) fn prompt(text: &str) {
 }
 
 fn write_line(out: &mut impl Write, text: &str) -> Result<(), Failure> {
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Ok(()) => Ok(()),
+    written(writeln!(out, "{text}").and_then(|()| out.flush()), "standard output")
+}
+
+/// What became of writing data to `place`; for those who write too much of it to hold.
+pub(super) fn written<T>(done: io::Result<T>, place: &str) -> Result<T, Failure> {
+    match done {
+        Ok(done) => Ok(done),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
-        Err(error) => Err(anyhow::Error::new(error).context("writing to standard output").into()),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("writing to {place}")).into()),
     }
 }
 

@@ -13,12 +13,11 @@ use super::failure::Failure;
 use super::send::{FICTIONAL_RECIPIENT, FICTIONAL_SENDER};
 use super::{endpoint, output, trial};
 use crate::actions::{Actions, context};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Texts};
 use crate::job::{Job, JobKind};
 use crate::message::InboundMessage;
-use crate::rules::{self, Explanation, LeftOut, LeftOutJob, PlannedJob, TriedRule, Verdict};
+use crate::rules::{self, Explanation, LeftOutJob, Plan, PlannedJob, TriedRule, Verdict};
 use crate::store::Store;
-use crate::template::Template;
 
 /// The message to try out.
 #[derive(Debug, clap::Args)]
@@ -98,6 +97,8 @@ struct ReportedJob {
     action: String,
     kind: &'static str,
     rule: Option<String>,
+    /// Why it runs, if not for a rule.
+    because: Option<&'static str>,
     sends: bool,
     captures: Value,
     preview: Value,
@@ -122,7 +123,7 @@ impl Report {
             }),
             rule: plan.rule.clone(),
             rules: explanation.rules.iter().map(ReportedRule::new).collect(),
-            jobs: plan.jobs.iter().map(|job| ReportedJob::new(previewer, job)).collect(),
+            jobs: plan.jobs.iter().map(|job| ReportedJob::new(previewer, plan, job)).collect(),
             left_out: explanation.left_out.iter().map(ReportedLeftOut::new).collect(),
         }
     }
@@ -188,11 +189,12 @@ impl ReportedRule {
 }
 
 impl ReportedJob {
-    fn new(previewer: &Previewer<'_>, job: &PlannedJob) -> Self {
+    fn new(previewer: &Previewer<'_>, plan: &Plan, job: &PlannedJob) -> Self {
         Self {
             action: job.action.clone(),
             kind: job.kind.as_str(),
             rule: job.rule.clone(),
+            because: job.because(plan.consent.as_ref()),
             sends: job.sends,
             captures: job.captures.clone(),
             preview: previewer.preview(job),
@@ -200,11 +202,11 @@ impl ReportedJob {
     }
 
     fn text(&self) -> String {
-        let by = self
-            .rule
-            .as_ref()
-            .map(|rule| format!(" of rule `{rule}`"))
-            .unwrap_or_default();
+        let by = match (&self.rule, self.because) {
+            (Some(rule), _) => format!(" of rule `{rule}`"),
+            (None, Some(because)) => format!(" because {because}"),
+            (None, None) => String::new(),
+        };
         let sends = if self.sends { ", sends to the sender" } else { "" };
         format!(
             "would run `{}`{by}{sends}\n{}",
@@ -219,7 +221,7 @@ impl ReportedLeftOut {
         Self {
             action: left.action.clone(),
             rule: left.rule.clone(),
-            why: reason(left.reason),
+            why: left.reason.why(),
         }
     }
 
@@ -244,7 +246,9 @@ impl Previewer<'_> {
     pub(super) fn preview(&self, planned: &PlannedJob) -> Value {
         let now = Utc::now();
         let job = self.job(planned, now);
-        let compliance = |text: &Option<Template>| match text.as_ref().map(|text| text.render(&context(&job, now))) {
+        let language = job.message.consent_language.as_deref();
+        let text = |texts: &Option<Texts>| Some(texts.as_ref()?.for_language(language).render(&context(&job, now)));
+        let compliance = |texts: &Option<Texts>| match text(texts) {
             Some(Ok(text)) => json!({ "to": job.message.sender, "text": text }),
             Some(Err(error)) => json!({ "problem": error.to_string() }),
             None => json!({ "problem": "the endpoint has no text for this" }),
@@ -362,20 +366,6 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-pub(super) fn reason(reason: LeftOut) -> &'static str {
-    match reason {
-        LeftOut::OptedOut => "the sender opts out with this message",
-        LeftOut::AwaitsReview => "the message may be an opt-out, which a person decides",
-        LeftOut::AlreadyReplying => "the message has its one reply already",
-        LeftOut::SenderNotAnswerable => "the sender is not a number that can be answered",
-        LeftOut::EndpointCannotReply => "the endpoint has no `reply` account to send with",
-        LeftOut::GatewayRuleMatched => "the gateway's own rule may have answered",
-        LeftOut::AlreadyOrdered => "this message runs the action already",
-        LeftOut::SwitchedOff => "the endpoint's configuration says not to",
-        LeftOut::ProviderAnswered => "the provider has replied by itself",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -438,7 +428,7 @@ mod tests {
         assert!(
             report
                 .text()
-                .contains("would leave out `hours` of rule `rest`: the endpoint has no `reply` account")
+                .contains("would leave out `hours` of rule `rest`: the endpoint cannot reply as configured")
         );
     }
 }

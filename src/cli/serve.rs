@@ -39,15 +39,22 @@ pub(super) async fn run(config: Option<&Path>) -> Result<(), Failure> {
 
 /// Secrets that the configuration leaves to us exist before it is read.
 fn make_secrets(config: Option<&Path>) -> Result<(), Failure> {
-    for path in config::generated_secrets(&config::locate(config), &endpoint::environment) {
+    let Ok(loaded) = config::load(&config::locate(config), &endpoint::environment) else {
+        // Reading it again says what is wrong with it.
+        return Ok(());
+    };
+    for path in loaded.generated_secrets {
         let made = config::ensure_generated_secret(&path)
             .with_context(|| format!("making the secret file `{}`", path.display()))?;
-        if made {
-            output::note(&format!(
-                "made a webhook secret in `{}`: give its content to the gateway",
-                path.display()
-            ));
+        if !made {
+            continue;
         }
+        let file = path.display();
+        output::note(&if loaded.erasure_key_file.as_ref() == Some(&path) {
+            format!("made the key of `smshook erase` in `{file}`: back it up with the database, and apart from it")
+        } else {
+            format!("made a webhook secret in `{file}`: give its content to the gateway")
+        });
     }
     Ok(())
 }

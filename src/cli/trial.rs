@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::send::{FICTIONAL_RECIPIENT, FICTIONAL_SENDER};
 use crate::config::Endpoint;
+use crate::consent;
 use crate::job::{Job, JobKind, JobMessage};
 use crate::message::InboundMessage;
 use crate::phone;
@@ -46,6 +47,7 @@ pub(super) fn nobodys_job(endpoint: &Endpoint, action: &str) -> Job {
 }
 
 fn stored(endpoint: &Endpoint, message: &InboundMessage, id: Uuid, now: DateTime<Utc>) -> JobMessage {
+    let consent = consent::classify(&message.text, &endpoint.policy.vocabulary);
     JobMessage {
         id,
         endpoint: endpoint.name.clone(),
@@ -63,6 +65,9 @@ fn stored(endpoint: &Endpoint, message: &InboundMessage, id: Uuid, now: DateTime
         device_id: None,
         tenant_name: None,
         media: Value::Null,
+        consent_event: consent.as_ref().map(|decision| decision.event.as_str().to_owned()),
+        consent_keyword: consent.as_ref().map(|decision| decision.keyword.clone().into_owned()),
+        consent_language: consent.and_then(|decision| decision.language).map(str::to_owned),
         missing_parts: 0,
         verified: true,
         duplicates: 0,

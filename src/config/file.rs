@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -24,11 +25,14 @@ pub(super) struct Root {
     pub(super) database: Database,
     pub(super) worker: Worker,
     pub(super) loop_guard: LoopGuard,
+    pub(super) retention: Retention,
+    pub(super) privacy: Privacy,
     endpoint: IgnoredAny,
     gateway: IgnoredAny,
     connector: IgnoredAny,
     action: IgnoredAny,
     rule: IgnoredAny,
+    webhook: IgnoredAny,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,6 +73,16 @@ pub(super) struct Worker {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LoopGuard {
     pub(super) limits: Option<Vec<Limit>>,
+    pub(super) same_reply: Option<Switch<Limit>>,
+    pub(super) same_text: Option<Switch<SameText>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SameText {
+    pub(super) texts: u32,
+    pub(super) within: Quantity,
+    pub(super) silence: Quantity,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,6 +90,19 @@ pub(super) struct LoopGuard {
 pub(super) struct Limit {
     pub(super) replies: u32,
     pub(super) within: Quantity,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Retention {
+    pub(super) messages: Option<Quantity>,
+    pub(super) consent: Option<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Privacy {
+    pub(super) erasure_key: Option<Secret>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -106,6 +133,9 @@ pub(super) struct Endpoint {
     #[serde(default)]
     pub(super) skip_reply_if_gateway_rule_matched: bool,
     pub(super) suppression_group: Option<String>,
+    #[serde(default)]
+    pub(super) suppression_groups: BTreeMap<String, String>,
+    pub(super) store_text: Option<bool>,
     #[serde(default)]
     pub(super) consent: Consent,
 }
@@ -147,9 +177,14 @@ pub(super) struct Consent {
     pub(super) help_words: Vec<String>,
     pub(super) exempt: Vec<String>,
     pub(super) phrases: Option<Phrases>,
-    pub(super) opt_out_text: Option<TextOrNone>,
-    pub(super) opt_in_text: Option<TextOrNone>,
-    pub(super) help_text: Option<TextOrNone>,
+    pub(super) brand: Option<String>,
+    pub(super) contact: Option<String>,
+    pub(super) language: Option<String>,
+    pub(super) opt_out_text: Option<AnswerText>,
+    pub(super) opt_in_text: Option<AnswerText>,
+    pub(super) help_text: Option<AnswerText>,
+    pub(super) on_opt_out: Vec<String>,
+    pub(super) on_opt_in: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -307,6 +342,21 @@ pub(super) enum SignScheme {
     StandardWebhooks,
 }
 
+/// Who is told of changes of consent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub(super) url: String,
+    pub(super) secrets: Vec<Secret>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Header>,
+    pub(super) timeout: Option<Quantity>,
+    #[serde(default)]
+    pub(super) allow_private: Vec<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
@@ -373,33 +423,68 @@ impl<'de> Deserialize<'de> for Words {
     }
 }
 
-/// A text, or `false` for none.
+/// A table, or `false` for none.
+#[derive(Debug)]
+pub(super) enum Switch<T> {
+    On(T),
+    Off,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Switch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TableOrFalse<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for TableOrFalse<T> {
+            type Value = Switch<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table, or false for none")
+            }
+            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Switch<T>, E> {
+                if value {
+                    Err(E::custom("expected a table, or false for none, found true"))
+                } else {
+                    Ok(Switch::Off)
+                }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Switch<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Switch::On)
+            }
+        }
+        deserializer.deserialize_any(TableOrFalse(PhantomData))
+    }
+}
+
+/// What is answered: a text for everybody, one for each of some languages, or `false` for none.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum TextOrNone {
-    Text(String),
+pub(super) enum AnswerText {
+    One(String),
+    /// By language.
+    ByLanguage(BTreeMap<String, String>),
     None,
 }
 
-impl<'de> Deserialize<'de> for TextOrNone {
+impl<'de> Deserialize<'de> for AnswerText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrFalse;
-        impl Visitor<'_> for TextOrFalse {
-            type Value = TextOrNone;
+        struct TextsOrFalse;
+        impl<'de> Visitor<'de> for TextsOrFalse {
+            type Value = AnswerText;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or false for none")
+                f.write_str("a text, a table of texts by language, or false for none")
             }
-            fn visit_str<E>(self, text: &str) -> Result<TextOrNone, E> {
-                Ok(TextOrNone::Text(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<AnswerText, E> {
+                Ok(AnswerText::One(text.to_owned()))
             }
-            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<TextOrNone, E> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AnswerText, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(AnswerText::ByLanguage)
+            }
+            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<AnswerText, E> {
                 if value {
                     Err(E::custom("expected a text, or false for none, found true"))
                 } else {
-                    Ok(TextOrNone::None)
+                    Ok(AnswerText::None)
                 }
             }
         }
-        deserializer.deserialize_any(TextOrFalse)
+        deserializer.deserialize_any(TextsOrFalse)
     }
 }
 

@@ -4,7 +4,7 @@
 //! and brackets, and where it cannot tell it masks. It must not be used to read a configuration.
 
 /// Keys whose names contain one of these hold secrets.
-const SECRET: [&str; 11] = [
+const SECRET: [&str; 12] = [
     "secret",
     "token",
     "passw",
@@ -16,6 +16,7 @@ const SECRET: [&str; 11] = [
     "private_key",
     "auth-key",
     "webhook_url",
+    "erasure_key",
 ];
 
 /// Words that a mistyped key may have been meant to be.

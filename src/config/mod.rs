@@ -14,9 +14,10 @@ mod read;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,11 +29,11 @@ use url::Url;
 use crate::gateway::{Gateway, Reading};
 use crate::rules::{EndpointPolicy, Rulebook};
 use crate::signature::Keys;
-use crate::template::Template;
 
 pub use action::{ActionSpec, Effect, HttpSpec};
 pub use problem::{Location, Problem, Problems, Severity};
 pub use secret::{SecretSource, ensure_generated_secret};
+pub use texts::Texts;
 
 /// Everything smshook was told, checked and compiled.
 #[derive(Debug)]
@@ -51,12 +52,57 @@ pub struct Config {
     pub worker: Worker,
     /// How many automatic replies one sender gets.
     pub loop_guard: LoopGuard,
+    /// How long what is stored is kept.
+    pub retention: Retention,
+    /// Under which the numbers of erased people are hashed; `None` where nobody can be erased.
+    pub erasure_key: Option<SecretString>,
+    /// Who is told of changes of consent, by name.
+    pub webhooks: BTreeMap<String, WebhookSpec>,
+    /// Suppression keys of every number that the configuration says is ours: what stands for recipients, what belongs to a
+    /// programme, what replies come from. There may be more.
+    pub own_numbers: BTreeSet<String>,
     /// The inbound URLs, in the order of the file; names and paths are unique, and there is at least one.
     pub endpoints: Vec<Endpoint>,
     /// The actions by name.
     pub actions: BTreeMap<String, ActionSpec>,
     /// The rules in order, with what planning must know about the actions.
     pub rulebook: Rulebook,
+}
+
+impl Config {
+    /// Every suppression group with an endpoint it belongs to, in the order of the file; there is at least one.
+    pub fn suppression_groups(&self) -> Vec<(&str, &Endpoint)> {
+        let mut groups: Vec<(&str, &Endpoint)> = Vec::new();
+        for endpoint in &self.endpoints {
+            let named = &endpoint.policy.groups;
+            for group in std::iter::once(&named.own).chain(named.by_recipient.values()) {
+                if !groups.iter().any(|(known, _)| *known == &**group) {
+                    groups.push((group, endpoint));
+                }
+            }
+        }
+        groups
+    }
+}
+
+/// How long what is stored is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retention {
+    /// Messages with their jobs; `None`: for ever.
+    pub messages: Option<Duration>,
+    /// Evidence of consent that is over; `None`: for ever. An opt-out in force and its evidence are kept in any case.
+    pub consent: Option<Duration>,
+}
+
+/// Who is told of changes of consent.
+#[derive(Debug)]
+pub struct WebhookSpec {
+    /// Its name.
+    pub name: String,
+    /// The request, but for its body; its `sign` is always there.
+    pub request: HttpSpec,
+    /// The longest that one attempt may take.
+    pub timeout: Duration,
 }
 
 /// The public listener.
@@ -112,6 +158,21 @@ pub struct Worker {
 pub struct LoopGuard {
     /// All of these hold; none means no limit.
     pub limits: Vec<ReplyLimit>,
+    /// How often the same reply goes out; `None`: as often as it is asked for.
+    pub same_reply: Option<ReplyLimit>,
+    /// When the same text from the other side silences rules; `None`: never.
+    pub same_text: Option<SameTextLimit>,
+}
+
+/// The same text so often within so long silences rules for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SameTextLimit {
+    /// The one that is not answered any more; at least 2.
+    pub texts: u32,
+    /// The sliding window.
+    pub within: Duration,
+    /// How long rules do not reply then.
+    pub silence: Duration,
 }
 
 /// So many replies within so long.
@@ -154,15 +215,22 @@ pub struct Endpoint {
     /// How to answer a sender; `None` if this endpoint cannot.
     pub reply: Option<ReplyChannel>,
     /// The one confirmation of an opt-out.
-    pub opt_out_text: Option<Template>,
+    pub opt_out_text: Option<Texts>,
     /// The confirmation of an opt-in.
-    pub opt_in_text: Option<Template>,
+    pub opt_in_text: Option<Texts>,
     /// The answer to HELP.
-    pub help_text: Option<Template>,
+    pub help_text: Option<Texts>,
     /// Whether rules do not reply where the gateway's own rule matched.
     pub skip_reply_if_gateway_rule_matched: bool,
-    /// Endpoints of one group share their opt-outs.
-    pub suppression_group: String,
+    /// Whether its texts are kept once their actions have run.
+    pub store_text: bool,
+}
+
+impl Endpoint {
+    /// The suppression group of most of its recipients, often of all.
+    pub fn suppression_group(&self) -> &str {
+        &self.policy.groups.own
+    }
 }
 
 /// What becomes of a delivery that does not verify.
@@ -200,6 +268,17 @@ pub struct ReplyChannel {
     pub sample_answer: String,
     /// The status of that answer: the first that means done.
     pub sample_status: u16,
+    /// By what a refusal says that the provider holds the sender for opted out.
+    pub opted_out: Vec<OptedOutSign>,
+}
+
+/// Where in an answer the provider says that it holds somebody for opted out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OptedOutSign {
+    /// A JSON pointer.
+    pub pointer: String,
+    /// The values there that say so; numbers in plain digits.
+    pub values: Vec<String>,
 }
 
 /// Where the configuration is.
@@ -220,6 +299,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The files of `{ generated = … }` secrets, whether they exist or not.
     pub generated_secrets: Vec<PathBuf>,
+    /// That of them which nobody else is given: under it the numbers of erased people are hashed.
+    pub erasure_key_file: Option<PathBuf>,
 }
 
 /// The built-in configuration, as TOML.

@@ -69,6 +69,14 @@ impl ConsentEvent {
 /// evidence can be read against the rules of its day. Version 1 was not recorded.
 pub const RULES_VERSION: &str = "2";
 
+/// The language of a stored code, as decisions name it.
+pub fn language(code: &str) -> Option<&'static str> {
+    words::KEYWORDS
+        .iter()
+        .filter_map(|group| group.language)
+        .find(|language| *language == code)
+}
+
 /// The tier of what the provider recognised and answered by itself.
 pub const TIER_OF_THE_PROVIDER: u8 = 0;
 

@@ -1,6 +1,6 @@
-//! The admin listener: is it alive, can it accept, what does it count.
+//! The admin listener: is it alive, can it accept, what does it count; and the API beside it.
 //!
-//! It must not show a message, a number or a secret, and must not run on the public listener.
+//! It must not show a message or a secret, or a number that it was not asked about, and must not run on the public listener.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::api;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -30,6 +31,8 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
     /// What every path but `/healthz` asks for, if anything.
     pub token: Option<SecretString>,
+    /// Every suppression group of the configuration; at least one.
+    pub groups: Vec<String>,
     /// Cancelled when the public listener begins to drain: a load balancer should look elsewhere before it closes.
     pub stopping: CancellationToken,
 }
@@ -48,6 +51,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/api/opt-outs/{number}", get(api::may_text))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(middleware::from_fn_with_state(Arc::clone(&state), authorize))
         // After the token's layer, so not under it: whoever restarts the process must not need a secret to see it live.

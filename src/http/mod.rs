@@ -1,10 +1,12 @@
-//! The two listeners: the public one, where gateways deliver, and the admin one, for health and metrics.
+//! The two listeners: the public one, where gateways deliver, and the admin one, for health, metrics and the
+//! question whether a number may be texted.
 //!
 //! Both run on one accept loop ([`server`]) that bounds everything a stranger can make us hold: connections, heads, bodies,
 //! and the time for each. No other room knows axum or hyper. This room must not know SQL, gateways' wording or what
 //! actions do, and it never writes a header, a body or a number into a log.
 
 pub mod admin;
+mod api;
 mod body;
 mod connection;
 mod failure;

@@ -16,8 +16,6 @@ use crate::store::{Delivery, Nonce, Origin, PlannedItem};
 pub struct Labels {
     /// The endpoint's name.
     pub name: Arc<str>,
-    /// Its suppression group.
-    pub suppression_group: Arc<str>,
 }
 
 impl Labels {
@@ -25,7 +23,6 @@ impl Labels {
     pub fn of(endpoint: &Endpoint) -> Self {
         Self {
             name: endpoint.name.as_str().into(),
-            suppression_group: endpoint.suppression_group.as_str().into(),
         }
     }
 }
@@ -43,13 +40,13 @@ pub fn plan(
     let items = endpoint.gateway.parse(verified, &endpoint.reading);
     Delivery {
         endpoint: Arc::clone(&labels.name),
-        suppression_group: Arc::clone(&labels.suppression_group),
         raw: verified.bytes().clone(),
         items: items.into_iter().map(planned).collect(),
         verified: standing == Standing::Verified,
         nonce: verified.nonce().map(remembered),
         part_wait: endpoint.reassembly_wait,
         origin,
+        keep_text: endpoint.store_text,
     }
 }
 

@@ -56,6 +56,7 @@ pub fn explain(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMe
         .map(|rule| TriedRule::new(rule, Verdict::NotReached))
         .collect();
     rules.extend(unreached);
+    let plan = plan.completed(policy, message);
     Explanation { plan, rules, left_out }
 }
 

@@ -9,13 +9,15 @@ mod sender;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::consent::{self, ConsentEvent, Decision};
 use crate::job::JobKind;
 use crate::message::{AnsweredEvent, InboundMessage};
+use crate::phone::Address;
 
 pub use explain::{Explanation, LeftOutJob, TriedRule, explain};
 pub use matcher::{Keyword, Matcher, RuleError};
@@ -60,6 +62,12 @@ pub struct EndpointPolicy {
     pub endpoint: String,
     /// Opt-out, opt-in and help words.
     pub vocabulary: consent::Vocabulary,
+    /// Whose opt-outs count here, and where those made here count.
+    pub groups: Groups,
+    /// Actions for every message whose opt-out counts; none of them sends anything to the sender.
+    pub on_opt_out: Vec<String>,
+    /// Actions for every message whose opt-in counts; none of them sends anything to the sender.
+    pub on_opt_in: Vec<String>,
     /// Whether the endpoint's gateway can send at all, as configured.
     pub can_reply: bool,
     /// Whether an opt-out is confirmed once.
@@ -72,11 +80,46 @@ pub struct EndpointPolicy {
     pub skip_reply_if_gateway_rule_matched: bool,
 }
 
+/// The suppression groups of an endpoint: what counts as one programme, so that an opt-out from it is one from all of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Groups {
+    /// That of every recipient not named below.
+    pub own: Arc<str>,
+    /// Numbers of ours that belong to another programme, by their [`Address::suppression_key`].
+    pub by_recipient: BTreeMap<String, Arc<str>>,
+}
+
+impl Groups {
+    /// One group whatever the recipient.
+    pub fn all(group: &str) -> Self {
+        Self {
+            own: Arc::from(group),
+            by_recipient: BTreeMap::new(),
+        }
+    }
+
+    /// The group of a text to this number of ours.
+    pub fn of(&self, recipient: &Address) -> Arc<str> {
+        let named = if self.by_recipient.is_empty() {
+            None
+        } else {
+            self.by_recipient.get(&recipient.suppression_key())
+        };
+        Arc::clone(named.unwrap_or(&self.own))
+    }
+}
+
 /// What one message causes.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Plan {
     /// What the message says about consent.
     pub consent: Option<consent::Decision>,
+    /// The version of the rules that decided about consent; empty where nothing was decided.
+    pub rules_version: String,
+    /// The suppression group of the conversation.
+    pub group: Arc<str>,
+    /// Of an opt-out: why no confirmation is planned, if none is.
+    pub unconfirmed: Option<&'static str>,
     /// The first rule that matched.
     pub rule: Option<String>,
     /// The jobs to store with the message; at most one of them sends, and no action appears twice.
@@ -97,6 +140,22 @@ pub struct PlannedJob {
     pub captures: Value,
     /// Whether it sends something to the sender.
     pub sends: bool,
+    /// Whether it runs only if what the message says about consent counts.
+    pub follows_consent: bool,
+}
+
+impl PlannedJob {
+    /// Why an action runs, in words, that no rule has ordered: what the message says about consent.
+    pub fn because(&self, consent: Option<&Decision>) -> Option<&'static str> {
+        if self.kind != JobKind::Action || self.rule.is_some() {
+            return None;
+        }
+        match consent?.event {
+            ConsentEvent::OptOut => Some("the message opts out"),
+            ConsentEvent::OptIn => Some("the message opts in"),
+            ConsentEvent::Help | ConsentEvent::Review => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for PlannedJob {
@@ -153,12 +212,29 @@ pub enum LeftOut {
     EndpointCannotReply,
     /// The gateway's own rule matched and may have answered.
     GatewayRuleMatched,
-    /// An earlier rule ordered the same action for this message.
+    /// The same action runs for this message already, by an earlier rule or because of what the message says of consent.
     AlreadyOrdered,
     /// The endpoint's configuration says not to.
     SwitchedOff,
     /// The provider has replied to this message by itself.
     ProviderAnswered,
+}
+
+impl LeftOut {
+    /// In words: for the evidence, and for whoever tries a text.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::OptedOut => "the sender opts out with this message",
+            Self::AlreadyReplying => "the message has its one reply already",
+            Self::SenderNotAnswerable => "the sender is not a number that can be answered",
+            Self::EndpointCannotReply => "the endpoint cannot reply as configured",
+            Self::GatewayRuleMatched => "a rule of the gateway's own matched and may have answered",
+            Self::AlreadyOrdered => "this message runs the action already",
+            Self::SwitchedOff => "the configuration says not to",
+            Self::ProviderAnswered => "the provider has replied by itself",
+            Self::AwaitsReview => "the message may be an opt-out, which a person decides",
+        }
+    }
 }
 
 /// Plans `message`: what it says about consent, the rule that matched, the jobs it causes.
@@ -171,7 +247,10 @@ pub enum LeftOut {
 /// consent is recorded and nothing is sent on top.
 pub fn plan(rulebook: &Rulebook, policy: &EndpointPolicy, message: &InboundMessage, standing: Standing) -> Plan {
     if message.encrypted {
-        return Plan::default();
+        return Plan {
+            group: policy.groups.of(&message.recipient),
+            ..Plan::default()
+        };
     }
     let consent = consent_of(policy, message);
     plan_with(rulebook, policy, message, standing, consent)
@@ -211,16 +290,56 @@ fn plan_with(
     };
     if standing != Standing::Verified {
         plan.consent = plan.consent.filter(|decision| decision.event == ConsentEvent::OptOut);
-        plan.jobs.retain(|job| job.kind == JobKind::Action);
+        plan.jobs
+            .retain(|job| job.kind == JobKind::Action && !(job.follows_consent && plan.consent.is_none()));
+        plan.unconfirmed = Some("the message was not signed as it should be");
     }
-    plan
+    plan.completed(policy, message)
 }
 
-/// The opt-out in one part of a longer text: it holds at once, before the rest has come.
-pub fn opt_out_in_part(policy: &EndpointPolicy, message: &InboundMessage) -> Option<Decision> {
-    consent_of(policy, message)
+impl Plan {
+    /// With what does not depend on the rules.
+    fn completed(mut self, policy: &EndpointPolicy, message: &InboundMessage) -> Self {
+        if self.consent.is_some() {
+            policy.vocabulary.rules_version().clone_into(&mut self.rules_version);
+        }
+        self.group = policy.groups.of(&message.recipient);
+        self
+    }
+}
+
+/// What one part of a longer text causes before the rest has come.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PartPlan {
+    /// The opt-out in it: it holds at once.
+    pub opt_out: Option<Decision>,
+    /// The version of the rules that decided.
+    pub rules_version: String,
+    /// The suppression group of the conversation.
+    pub group: Arc<str>,
+    /// Why an opt-out in it is not confirmed, if it is not.
+    pub unconfirmed: Option<&'static str>,
+}
+
+/// Plans one part: an opt-out in it holds before the rest has come, and is confirmed with the whole.
+pub fn plan_part(policy: &EndpointPolicy, message: &InboundMessage, standing: Standing) -> PartPlan {
+    let opt_out = consent_of(policy, message)
         .filter(|decision| decision.event == ConsentEvent::OptOut)
-        .filter(|_| !message.encrypted)
+        .filter(|_| !message.encrypted);
+    let rules_version = match opt_out {
+        Some(_) => policy.vocabulary.rules_version().to_owned(),
+        None => String::new(),
+    };
+    PartPlan {
+        opt_out,
+        rules_version,
+        group: policy.groups.of(&message.recipient),
+        unconfirmed: match standing {
+            Standing::Verified if message.answered.is_some() => Some(LeftOut::ProviderAnswered.why()),
+            Standing::Verified => None,
+            Standing::Unverified { .. } => Some("the message was not signed as it should be"),
+        },
+    }
 }
 
 /// What the text says about consent, or what the provider says that it says.
@@ -268,15 +387,19 @@ fn decide<'a>(
         policy,
         message,
         silence: None,
+        unconfirmed: None,
         jobs: Vec::new(),
         note,
     };
     planner.silence = planner.answer_consent(consent.as_ref().map(|decision| decision.event));
+    planner.follow_consent(consent.as_ref().map(|decision| decision.event));
     let rule = planner.run_rules();
     Plan {
         consent,
         rule,
         jobs: planner.jobs,
+        unconfirmed: planner.unconfirmed.map(LeftOut::why),
+        ..Plan::default()
     }
 }
 
@@ -286,6 +409,8 @@ struct Planner<'a, 'n> {
     message: &'a InboundMessage,
     /// Why rules may send nothing (any more); none while they may.
     silence: Option<LeftOut>,
+    /// Why the compliance reply is not planned.
+    unconfirmed: Option<LeftOut>,
     jobs: Vec<PlannedJob>,
     note: &'n mut dyn FnMut(Note<'a>),
 }
@@ -300,6 +425,9 @@ impl<'a> Planner<'a, '_> {
             ConsentEvent::Review => None,
         });
         let by_provider = self.message.answered.is_some();
+        if by_provider {
+            self.unconfirmed = Some(LeftOut::ProviderAnswered);
+        }
         let answered = by_provider || answer.is_some_and(|(kind, wanted)| self.compliance_reply(kind, wanted));
         match event {
             Some(ConsentEvent::OptOut) => Some(LeftOut::OptedOut),
@@ -321,6 +449,7 @@ impl<'a> Planner<'a, '_> {
             Some(LeftOut::SwitchedOff)
         };
         if let Some(reason) = obstacle {
+            self.unconfirmed = Some(reason);
             (self.note)(Note::LeftOut {
                 action: kind.as_str(),
                 rule: None,
@@ -334,8 +463,29 @@ impl<'a> Planner<'a, '_> {
             rule: None,
             captures: Value::Object(serde_json::Map::new()),
             sends: true,
+            follows_consent: false,
         });
         true
+    }
+
+    /// The actions that a change of consent has of itself: it reaches the CRM, whatever the rules say.
+    fn follow_consent(&mut self, event: Option<ConsentEvent>) {
+        let policy = self.policy;
+        let actions = match event {
+            Some(ConsentEvent::OptOut) => &policy.on_opt_out,
+            Some(ConsentEvent::OptIn) => &policy.on_opt_in,
+            Some(ConsentEvent::Help | ConsentEvent::Review) | None => return,
+        };
+        for action in actions {
+            self.jobs.push(PlannedJob {
+                kind: JobKind::Action,
+                action: action.clone(),
+                rule: None,
+                captures: Value::Object(serde_json::Map::new()),
+                sends: false,
+                follows_consent: true,
+            });
+        }
     }
 
     /// Why nothing at all can be sent to this sender from this endpoint.
@@ -387,6 +537,9 @@ impl<'a> Planner<'a, '_> {
         for action in &rule.actions {
             let sends = self.rulebook.replying_actions.contains(action);
             if let Some(reason) = self.obstacle(action, sends) {
+                if reason == LeftOut::AlreadyOrdered {
+                    self.order_anyway(action, captures);
+                }
                 (self.note)(Note::LeftOut {
                     action,
                     rule: Some(rule),
@@ -403,7 +556,18 @@ impl<'a> Planner<'a, '_> {
                 rule: Some(rule.name.clone()),
                 captures: captures.clone(),
                 sends,
+                follows_consent: false,
             });
+        }
+    }
+
+    /// What follows a change of consent and is ordered by a rule too runs whether or not the change counts, and has what the
+    /// rule captured.
+    fn order_anyway(&mut self, action: &str, captures: &Value) {
+        let following = |job: &&mut PlannedJob| job.follows_consent && job.action == action;
+        if let Some(job) = self.jobs.iter_mut().find(following) {
+            job.follows_consent = false;
+            job.captures = captures.clone();
         }
     }
 

@@ -27,6 +27,9 @@ fn address(raw: &str) -> Address {
 fn policy() -> EndpointPolicy {
     EndpointPolicy {
         endpoint: "main".to_owned(),
+        groups: Groups::all("main"),
+        on_opt_out: Vec::new(),
+        on_opt_in: Vec::new(),
         vocabulary: consent::Vocabulary::default(),
         can_reply: true,
         confirm_opt_out: true,
@@ -229,9 +232,8 @@ fn no_rule_and_no_match_plan_nothing() {
     assert_eq!(
         plan(&none, &policy(), &message("other")),
         Plan {
-            consent: None,
-            rule: None,
-            jobs: Vec::new()
+            group: "main".into(),
+            ..Plan::default()
         }
     );
     assert!(plan(&Rulebook::default(), &policy(), &message("other")).jobs.is_empty());
@@ -383,6 +385,144 @@ fn an_explanation_says_what_each_rule_looks_for() {
     assert_eq!(explained.rules[0].looks_for, "exact `Hours` or `open`");
     assert_eq!(explained.rules[0].verdict, Verdict::OtherText);
     assert_eq!(explained.rules[1].looks_for, "any text");
+}
+
+fn following() -> EndpointPolicy {
+    EndpointPolicy {
+        on_opt_out: words(&["crm", "mail"]),
+        on_opt_in: words(&["crm"]),
+        ..policy()
+    }
+}
+
+/// The actions of a plan that run only if the change counts.
+fn followers(plan: &Plan) -> Vec<&str> {
+    let jobs = plan.jobs.iter().filter(|job| job.follows_consent);
+    jobs.map(|job| job.action.as_str()).collect()
+}
+
+#[test]
+fn a_change_of_consent_has_its_actions_whatever_the_rules_say() {
+    let none = Rulebook::default();
+    let stopped = plan(&none, &following(), &message("STOP"));
+    assert_eq!(actions(&stopped), ["opt_out_confirmation", "crm", "mail"]);
+    assert_eq!(followers(&stopped), ["crm", "mail"]);
+    assert_eq!(
+        stopped.jobs[1].because(stopped.consent.as_ref()),
+        Some("the message opts out")
+    );
+    assert_eq!(stopped.jobs[0].because(stopped.consent.as_ref()), None);
+    assert_eq!(followers(&plan(&none, &following(), &message("START"))), ["crm"]);
+    for text in ["HELP", "hello"] {
+        assert!(
+            followers(&plan(&none, &following(), &message(text))).is_empty(),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_action_that_a_rule_orders_too_runs_once_and_whether_or_not_the_change_counts() {
+    let regex = Matcher::regex(words(&["^(?<word>stop)"])).unwrap();
+    let rules = book(vec![rule("all", regex, &["crm"])]);
+    let explained = explain(&rules, &following(), &message("STOP"));
+    assert_eq!(actions(&explained.plan), ["opt_out_confirmation", "crm", "mail"]);
+    assert_eq!(followers(&explained.plan), ["mail"], "the rule's is not conditional");
+    assert_eq!(explained.plan.jobs[1].captures["word"], "STOP");
+    let left: Vec<_> = explained
+        .left_out
+        .iter()
+        .map(|left| (left.action.as_str(), left.rule.as_deref(), left.reason))
+        .collect();
+    assert_eq!(left, [("crm", Some("all"), LeftOut::AlreadyOrdered)]);
+}
+
+#[test]
+fn a_phrase_that_a_person_reviews_is_answered_by_nothing_and_runs_the_other_actions() {
+    let additions = consent::Additions {
+        phrases: consent::PhrasePolicy::Review,
+        ..consent::Additions::default()
+    };
+    let reviewing = || EndpointPolicy {
+        vocabulary: consent::Vocabulary::with(&additions).unwrap(),
+        ..following()
+    };
+    let rules = book(vec![rule("rest", Matcher::Any, &["reply_rest", "ticket"])]);
+    let phrase = message("please stop texting me");
+    let explained = explain(&rules, &reviewing(), &phrase);
+    assert_eq!(explained.plan.consent.as_ref().unwrap().event, ConsentEvent::Review);
+    assert_eq!(
+        actions(&explained.plan),
+        ["ticket"],
+        "and nothing follows a change that is none yet"
+    );
+    assert_eq!(explained.left_out[0].reason, LeftOut::AwaitsReview);
+    let unverified = super::plan(
+        &rules,
+        &reviewing(),
+        &phrase,
+        Standing::Unverified { runs_actions: true },
+    );
+    assert_eq!(unverified.consent, None, "what nobody signed is no note for a person");
+    assert_eq!(actions(&unverified), ["ticket"]);
+    let dropped = super::plan(
+        &rules,
+        &reviewing(),
+        &phrase,
+        Standing::Unverified { runs_actions: false },
+    );
+    assert_eq!((dropped.consent, dropped.jobs.len()), (None, 0));
+    assert_eq!(
+        actions(&plan(&rules, &reviewing(), &message("STOP"))),
+        ["opt_out_confirmation", "crm", "mail", "ticket"]
+    );
+}
+
+#[test]
+fn what_nobody_signed_changes_nothing_for_the_better_and_has_no_actions_of_an_opt_in() {
+    let rules = book(vec![rule("rest", Matcher::Any, &["ticket"])]);
+    let unsigned = |text: &str| {
+        super::plan(
+            &rules,
+            &following(),
+            &message(text),
+            Standing::Unverified { runs_actions: true },
+        )
+    };
+    assert_eq!(actions(&unsigned("STOP")), ["crm", "mail", "ticket"]);
+    assert_eq!(actions(&unsigned("START")), ["ticket"]);
+}
+
+#[test]
+fn a_word_that_is_exempt_reaches_the_rules_and_stop_stays_stop() {
+    let additions = consent::Additions {
+        exempt: words(&["cancel", "end"]),
+        ..consent::Additions::default()
+    };
+    let appointments = EndpointPolicy {
+        vocabulary: consent::Vocabulary::with(&additions).unwrap(),
+        ..policy()
+    };
+    let rules = book(vec![rule("rest", Matcher::Any, &["reply_rest"])]);
+    for text in ["cancel", "Cancel!", "CANCEL please", "end"] {
+        assert_eq!(
+            actions(&plan(&rules, &appointments, &message(text))),
+            ["reply_rest"],
+            "{text}"
+        );
+        assert_eq!(
+            actions(&plan(&rules, &policy(), &message(text))),
+            ["opt_out_confirmation"],
+            "{text}"
+        );
+    }
+    for text in ["STOP", "stop all", "unsubscribe", "opt out", "quit", "ARRET"] {
+        assert_eq!(
+            actions(&plan(&rules, &appointments, &message(text))),
+            ["opt_out_confirmation"],
+            "{text}"
+        );
+    }
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {

@@ -17,13 +17,15 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::events::{self, NewEvent};
+use super::loop_guard::OurNumbers;
 use super::nonces::{self, NewNonce};
 use super::parts::{self, NewPart};
-use super::{Store, StoreError, consent, queue, refused};
-use crate::consent::{ConsentEvent, Decision};
+use super::{Store, StoreError, consent, queue, refused, retention};
+use crate::consent::ConsentEvent;
 use crate::message::{GatewayEvent, InboundMessage, Item, Part};
 use crate::metrics::{EndpointLabel, Metrics};
-use crate::rules::{self, EndpointPolicy, Plan, Rulebook, Standing};
+use crate::phone::Address;
+use crate::rules::{self, EndpointPolicy, PartPlan, Plan, Rulebook, Standing};
 
 /// Deliveries written in one transaction at most: beyond this a commit gets slower, not the service faster.
 const MOST_PER_BATCH: usize = 256;
@@ -35,8 +37,6 @@ const MOST_WAITING: usize = 8192;
 pub struct Delivery {
     /// The endpoint that received it.
     pub endpoint: Arc<str>,
-    /// The suppression group of that endpoint.
-    pub suppression_group: Arc<str>,
     /// The body as verified.
     pub raw: Bytes,
     /// What it holds; never empty.
@@ -49,6 +49,8 @@ pub struct Delivery {
     pub part_wait: Duration,
     /// Where it comes from.
     pub origin: Origin,
+    /// Whether its texts are kept once their actions have run.
+    pub keep_text: bool,
 }
 
 /// A value that a gateway uses once, and what it was used for.
@@ -82,8 +84,8 @@ pub enum Origin {
 pub enum PlannedItem {
     /// An inbound text and its plan.
     Message(Box<InboundMessage>, Plan),
-    /// A part of a longer text, and the opt-out in it.
-    Part(Box<InboundMessage>, Option<Decision>),
+    /// A part of a longer text, and what it causes before the rest has come.
+    Part(Box<InboundMessage>, PartPlan),
     /// Another event.
     Event(GatewayEvent),
     /// Unreadable, with the reason.
@@ -95,8 +97,8 @@ impl PlannedItem {
     pub fn of(item: Item, rulebook: &Rulebook, policy: &EndpointPolicy, standing: Standing) -> Self {
         match item {
             Item::Message(message) if message.part.as_ref().is_some_and(is_one_of_several) => {
-                let opt_out = rules::opt_out_in_part(policy, &message);
-                Self::Part(message, opt_out)
+                let plan = rules::plan_part(policy, &message, standing);
+                Self::Part(message, plan)
             }
             Item::Message(message) => {
                 let plan = rules::plan(rulebook, policy, &message, standing);
@@ -193,18 +195,20 @@ impl Acceptor {
         let (queue, waiting) = mpsc::channel(MOST_WAITING);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let options = store.pool().connect_options();
+        let erasure_key = store.erasure_key().cloned();
         let metrics = Arc::clone(metrics);
         let closed_sets = Arc::new(Notify::new());
         let wake = Arc::clone(&closed_sets);
         let write = move || {
             runtime.block_on(async {
-                let store = Store::new((*options).clone(), 1);
+                let store = Store::new((*options).clone(), 1).with_erasure_key(erasure_key);
                 let writer = Writer {
                     store: store.clone(),
                     waiting,
                     patience: deadline * 3,
                     metrics,
                     closed_sets: wake,
+                    our_numbers: OurNumbers::default(),
                 };
                 writer.run().await;
                 store.close().await;
@@ -266,6 +270,7 @@ struct Writer {
     patience: Duration,
     metrics: Arc<Metrics>,
     closed_sets: Arc<Notify>,
+    our_numbers: OurNumbers,
 }
 
 impl Writer {
@@ -351,7 +356,14 @@ impl Writer {
     /// One transaction. A database that hangs is left behind with its connection: whether it committed shows in the retry.
     async fn commit(&self, batch: &[Waiting]) -> Result<Vec<Verdict>, StoreError> {
         let mut connection = self.store.pool().acquire().await?;
-        let writing = write_batch(&mut connection, batch, &self.metrics);
+        let writing = async {
+            let written = write_batch(&mut connection, batch, &self.metrics, &self.store).await?;
+            // Committed: whatever fails from here on, the deliveries are stored, and the next text to the number brings it again.
+            if let Err(error) = self.our_numbers.learn(&mut connection, verified_texts(batch)).await {
+                tracing::warn!(error = %error, "could not put on record which numbers are ours");
+            }
+            Ok::<_, StoreError>(written)
+        };
         if let Ok(result) = tokio::time::timeout(self.patience, writing).await {
             let written = result?;
             if written.closed_sets {
@@ -362,6 +374,18 @@ impl Writer {
         drop(connection.detach());
         Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
     }
+}
+
+/// The texts of a batch that somebody has signed.
+fn verified_texts(batch: &[Waiting]) -> impl Iterator<Item = &InboundMessage> {
+    let deliveries = batch.iter().map(|waiting| &waiting.delivery);
+    let items = deliveries
+        .filter(|delivery| delivery.verified)
+        .flat_map(|delivery| &delivery.items);
+    items.filter_map(|item| match item {
+        PlannedItem::Message(message, _) | PlannedItem::Part(message, _) => Some(&**message),
+        PlannedItem::Event(_) | PlannedItem::Unreadable(_) => None,
+    })
 }
 
 /// What is told to whoever waits for a delivery.
@@ -379,9 +403,9 @@ struct NewMessage<'a> {
     id: Uuid,
     delivery: usize,
     endpoint: &'a str,
-    suppression_group: &'a str,
     raw: &'a [u8],
     verified: bool,
+    keep_text: bool,
     message: &'a InboundMessage,
     plan: &'a Plan,
     dedupe_key: [u8; 32],
@@ -437,7 +461,6 @@ impl<'a> Rows<'a> {
 
     fn push(&mut self, index: usize, delivery: &'a Delivery, item: &'a PlannedItem, set: Option<(Uuid, i16)>) {
         let endpoint = &*delivery.endpoint;
-        let suppression_group = &*delivery.suppression_group;
         let raw = &*delivery.raw;
         let verified = delivery.verified;
         match item {
@@ -445,27 +468,27 @@ impl<'a> Rows<'a> {
                 id: set.map_or_else(Uuid::now_v7, |(set, _)| set),
                 delivery: index,
                 endpoint,
-                suppression_group,
                 raw,
                 verified,
+                keep_text: delivery.keep_text,
                 message,
                 plan,
                 dedupe_key: dedupe_key(message, verified, set.map(|(set, _)| set)),
                 conversation_id: message.conversation_id(),
                 missing_parts: set.map(|(_, missing)| missing),
             }),
-            PlannedItem::Part(message, opt_out) => {
+            PlannedItem::Part(message, plan) => {
                 if let Some(part) = &message.part {
                     self.parts.push(NewPart {
                         delivery: index,
                         endpoint,
-                        suppression_group,
                         raw,
                         verified,
+                        keep_text: delivery.keep_text,
                         wait: delivery.part_wait,
                         message,
                         part,
-                        opt_out: opt_out.as_ref(),
+                        plan,
                     });
                 }
             }
@@ -474,6 +497,7 @@ impl<'a> Rows<'a> {
                 endpoint,
                 raw,
                 verified,
+                keep_raw: delivery.keep_text,
                 event,
             }),
             PlannedItem::Unreadable(reason) => {
@@ -554,19 +578,21 @@ async fn write_batch(
     connection: &mut PgConnection,
     batch: &[Waiting],
     metrics: &Metrics,
+    store: &Store,
 ) -> Result<Written, StoreError> {
     let mut verdicts = Verdicts(vec![None; batch.len()]);
     let mut transaction = connection.begin().await?;
+    consent::lock(&mut transaction, changes_of_consent(batch)).await?;
     refuse_replays(&mut transaction, batch, &mut verdicts).await?;
     let missing = take_sets(&mut transaction, batch, &mut verdicts).await?;
     let rows = Rows::of(batch, &verdicts, &missing);
     let mut behind = Vec::new();
     if !rows.messages.is_empty() {
-        behind = accept_messages(&mut transaction, &rows.messages, &mut verdicts, metrics).await?;
+        behind = accept_messages(&mut transaction, &rows.messages, &mut verdicts, metrics, store).await?;
     }
     let mut closed_sets = false;
     if !rows.parts.is_empty() {
-        let kept = parts::accept(&mut transaction, &rows.parts).await?;
+        let kept = parts::accept(&mut transaction, &rows.parts, store).await?;
         for (part, kept) in rows.parts.iter().zip(kept) {
             verdicts.note(part.delivery, kept.status, Some(kept.set));
             closed_sets |= kept.closed_one;
@@ -593,6 +619,17 @@ async fn write_batch(
     Ok(Written {
         verdicts: verdicts.finish(),
         closed_sets,
+    })
+}
+
+/// Whose consent a batch may change. Their locks come before any row's: whoever waits for one holds nothing that others of
+/// the same mind need. Where nobody asks for anything there is no statement.
+fn changes_of_consent(batch: &[Waiting]) -> impl Iterator<Item = (&str, &Address)> {
+    let items = batch.iter().flat_map(|waiting| &waiting.delivery.items);
+    items.filter_map(|item| match item {
+        PlannedItem::Message(message, plan) if plan.consent.is_some() => Some((&*plan.group, &message.sender)),
+        PlannedItem::Part(message, plan) if plan.opt_out.is_some() => Some((&*plan.group, &message.sender)),
+        PlannedItem::Message(..) | PlannedItem::Part(..) | PlannedItem::Event(_) | PlannedItem::Unreadable(_) => None,
     })
 }
 
@@ -654,6 +691,12 @@ async fn admit_all(connection: &mut PgConnection, batch: &[Waiting], verdicts: &
             Origin::Refused(entry) => refused::admit(connection, entry, accepted.id).await?,
             Origin::Quarantine(_) | Origin::Gateway | Origin::Parts(_) => {}
         }
+        if let (false, Origin::Quarantine(entry) | Origin::Refused(entry)) =
+            (waiting.delivery.keep_text, waiting.delivery.origin)
+            && accepted.status != AcceptedStatus::Quarantined
+        {
+            retention::remove_admitted_body(connection, entry).await?;
+        }
     }
     Ok(())
 }
@@ -664,6 +707,7 @@ async fn accept_messages(
     messages: &[NewMessage<'_>],
     verdicts: &mut Verdicts,
     metrics: &Metrics,
+    store: &Store,
 ) -> Result<Vec<i64>, StoreError> {
     let new: HashSet<Uuid> = insert_messages(connection, messages).await?.into_iter().collect();
     let (fresh, copies): (Vec<_>, Vec<_>) = messages.iter().partition(|message| new.contains(&message.id));
@@ -676,7 +720,7 @@ async fn accept_messages(
         }
     }
     warn_of_shared_ids(connection, &fresh, metrics).await?;
-    let jobs = plan_jobs(connection, &fresh).await?;
+    let jobs = plan_jobs(connection, &fresh, store).await?;
     let queued = queue::insert(connection, &jobs).await?;
     if queued.claimable {
         queue::notify(connection).await?;
@@ -684,51 +728,111 @@ async fn accept_messages(
     Ok(queued.behind)
 }
 
-/// Applies each message's consent change, in order of arrival, and lists the jobs of all.
+/// Applies each message's consent change and lists the jobs of all.
 async fn plan_jobs<'a>(
     connection: &mut PgConnection,
     fresh: &[&NewMessage<'a>],
+    store: &Store,
 ) -> Result<Vec<queue::NewJob<'a>>, StoreError> {
     let mut jobs = Vec::with_capacity(fresh.len() * 2);
     for message in fresh {
-        let mut may_confirm = true;
-        if let Some(decision) = &message.plan.consent {
-            let asked = consent::Asked {
-                group: message.suppression_group,
-                address: &message.message.sender,
-                message_id: message.id,
-                sent_at: message.message.sent_at,
-                keyword: &decision.keyword,
-                tier: i16::from(decision.tier),
-            };
-            may_confirm = match decision.event {
-                ConsentEvent::OptOut if message.is_of_parts() => opt_out_of_parts(connection, &asked).await?,
-                ConsentEvent::OptOut => consent::opt_out(connection, &asked).await?,
-                ConsentEvent::OptIn => consent::opt_in(connection, &asked).await?,
-                ConsentEvent::Help | ConsentEvent::Review => true,
-            };
-        }
-        jobs.extend(message.plan.jobs.iter().filter_map(|job| {
-            queue::NewJob::of(
-                job,
-                message.id,
-                message.conversation_id,
-                message.message,
-                message.suppression_group,
-                may_confirm,
-            )
-        }));
+        let consent = change_consent(connection, message, store).await?;
+        let planned = message.plan.jobs.iter();
+        jobs.extend(
+            planned
+                .filter(|job| consent.counts || !job.follows_consent)
+                .filter_map(|job| {
+                    queue::NewJob::of(
+                        job,
+                        message.id,
+                        message.conversation_id,
+                        message.message,
+                        &message.plan.group,
+                        consent.may_confirm,
+                        store,
+                    )
+                }),
+        );
     }
     Ok(jobs)
 }
 
-/// What a part has asked for was recorded when it came, and may have been lifted since: it is not recorded again.
-async fn opt_out_of_parts(connection: &mut PgConnection, asked: &consent::Asked<'_>) -> Result<bool, StoreError> {
-    let earlier = parts::opted_out(connection, asked.message_id).await?;
-    if earlier.in_a_part {
-        return Ok(earlier.in_force);
+/// What a message's word about consent has come to.
+struct Changed {
+    /// Things are as was asked for: the actions that follow it run.
+    counts: bool,
+    /// It may be answered.
+    may_confirm: bool,
+}
+
+impl Changed {
+    const fn of(effect: consent::Effect) -> Self {
+        Self {
+            counts: effect.counts(),
+            may_confirm: matches!(
+                effect,
+                consent::Effect::Began | consent::Effect::Lifted | consent::Effect::NotOptedOut
+            ),
+        }
     }
-    consent::opt_out(connection, asked).await
+}
+
+async fn change_consent(
+    connection: &mut PgConnection,
+    message: &NewMessage<'_>,
+    store: &Store,
+) -> Result<Changed, StoreError> {
+    let nothing = Changed {
+        counts: true,
+        may_confirm: true,
+    };
+    let Some(decision) = &message.plan.consent else {
+        return Ok(nothing);
+    };
+    let asked = consent::Asked {
+        group: &message.plan.group,
+        address: &message.message.sender,
+        keys: store.keys_of(message.message.sender.key()),
+        source: consent::Source::of(decision),
+        asked_at: message.message.sent_at,
+        decision: Some(decision),
+        rules_version: Some(&message.plan.rules_version),
+        unconfirmed: message.plan.unconfirmed,
+        note: None,
+        message: Some(consent::Evidence {
+            id: message.id,
+            endpoint: message.endpoint,
+            recipient: message.message.recipient.key(),
+            words: message.keep_text.then_some(message.message.text.as_str()),
+            verified: message.verified,
+        }),
+    };
+    match decision.event {
+        ConsentEvent::OptOut if message.is_of_parts() => opt_out_of_parts(connection, &asked, message.id).await,
+        ConsentEvent::OptOut => Ok(Changed::of(consent::opt_out(connection, &asked).await?)),
+        ConsentEvent::OptIn => Ok(Changed::of(consent::opt_in(connection, &asked).await?)),
+        ConsentEvent::Review => {
+            consent::ask_for_review(connection, &asked).await?;
+            Ok(nothing)
+        }
+        ConsentEvent::Help => Ok(nothing),
+    }
+}
+
+/// What a part has asked for was recorded when it came, and may have been lifted since: it is not recorded again.
+async fn opt_out_of_parts(
+    connection: &mut PgConnection,
+    asked: &consent::Asked<'_>,
+    set: Uuid,
+) -> Result<Changed, StoreError> {
+    let earlier = parts::opted_out(connection, set).await?;
+    if earlier.in_a_part {
+        return Ok(Changed {
+            counts: earlier.in_force,
+            may_confirm: earlier.in_force,
+        });
+    }
+    Ok(Changed::of(consent::opt_out(connection, asked).await?))
 }
 
 /// Inserts the messages that are new and returns their IDs; the unique index decides, also against other processes.
@@ -760,18 +864,21 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         INSERT INTO smshook.messages (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable,
             recipient, recipient_raw, text, sent_at, message_id, reference, device_id, tenant_id, tenant_name,
             gateway_rules, rule, consent_event, consent_tier, consent_keyword, raw, verified, encrypted, media,
-            missing_parts)
+            missing_parts, consent_language, keep_text, text_chars, text_removed_at)
         SELECT m.id, m.endpoint, m.dedupe_key, m.conversation_id, m.sender, m.sender_raw, m.sender_answerable,
-            m.recipient, m.recipient_raw, m.text, m.sent_at, m.message_id, m.reference, m.device_id, m.tenant_id,
-            m.tenant_name, array_remove(ARRAY[m.gateway_rule], NULL), m.rule, m.consent_event, m.consent_tier,
-            m.consent_keyword, m.raw, m.verified, m.encrypted, m.media, m.missing_parts
+            m.recipient, m.recipient_raw, CASE WHEN m.is_over THEN '' ELSE m.text END, m.sent_at, m.message_id, m.reference,
+            m.device_id, m.tenant_id, m.tenant_name, array_remove(ARRAY[m.gateway_rule], NULL), m.rule, m.consent_event,
+            m.consent_tier, m.consent_keyword, CASE WHEN m.is_over THEN '' ELSE m.raw END, m.verified, m.encrypted,
+            CASE WHEN NOT m.is_over THEN m.media END, m.missing_parts, m.consent_language, m.keep_text,
+            CASE WHEN NOT m.keep_text THEN char_length(m.text) END, CASE WHEN m.is_over THEN now() END
         FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::text[], $7::bool[], $8::text[],
             $9::text[], $10::text[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
             $17::text[], $18::text[], $19::text[], $20::int2[], $21::text[], $22::bytea[], $23::bool[],
-            $24::bool[], $25::jsonb[], $26::int2[])
+            $24::bool[], $25::jsonb[], $26::int2[], $27::text[], $28::bool[], $29::bool[])
             AS m (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable, recipient,
             recipient_raw, text, sent_at, message_id, reference, device_id, tenant_id, tenant_name, gateway_rule, rule,
-            consent_event, consent_tier, consent_keyword, raw, verified, encrypted, media, missing_parts)
+            consent_event, consent_tier, consent_keyword, raw, verified, encrypted, media, missing_parts, consent_language,
+            keep_text, is_over)
         -- one order for every process, so that two batches with the same copies cannot wait for each other in a circle
         ORDER BY m.dedupe_key, m.id
         ON CONFLICT (endpoint, dedupe_key) DO NOTHING
@@ -803,6 +910,9 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         &more.encrypted,
         &more.media as &[Option<Value>],
         &more.missing_parts as &[Option<i16>],
+        &more.languages as &[Option<&str>],
+        &more.keep_text,
+        &more.is_over,
     )
     .fetch_all(connection)
     .await?;
@@ -819,6 +929,10 @@ struct MoreColumns {
     encrypted: Vec<bool>,
     media: Vec<Option<Value>>,
     missing_parts: Vec<Option<i16>>,
+    languages: Vec<Option<&'static str>>,
+    keep_text: Vec<bool>,
+    /// Nothing is to be done with the text, and it is not to be kept.
+    is_over: Vec<bool>,
 }
 
 impl MoreColumns {
@@ -835,6 +949,9 @@ impl MoreColumns {
             columns.encrypted.push(new.message.encrypted);
             columns.media.push(parts::media_to_json(&new.message.media));
             columns.missing_parts.push(new.missing_parts);
+            columns.languages.push(decision.and_then(|decision| decision.language));
+            columns.keep_text.push(new.keep_text);
+            columns.is_over.push(!new.keep_text && new.plan.jobs.is_empty());
         }
         columns
     }

@@ -139,17 +139,7 @@ impl Store {
 
     /// Whether a number, however it is spelt, has opted out of a suppression group's texts.
     pub async fn has_opted_out(&self, group: &str, number: &str) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar!(
-            r#"
-            SELECT EXISTS (
-                SELECT FROM smshook.opt_outs
-                WHERE suppression_group = $1 AND number = ANY ($2) AND opted_in_at IS NULL
-            ) AS "opted_out!"
-            "#,
-            group,
-            &consent::spellings(number)
-        )
-        .fetch_one(&self.pool)
-        .await?)
+        let mut connection = self.pool.acquire().await?;
+        consent::is_opted_out(&mut connection, group, &self.keys_of(number)).await
     }
 }

@@ -135,10 +135,15 @@ impl Store {
         Ok(())
     }
 
-    /// What is remembered of a sender: the contact of the account, ticket and thread of the action.
+    /// What is remembered of a sender: the contact of the account, ticket and thread of the action. Noted, to the day, as
+    /// used: what nobody uses may be forgotten.
     pub async fn links(&self, account: &str, action: &str, sender: &str) -> Result<Vec<Link>, StoreError> {
         let rows = sqlx::query!(
             r#"
+            WITH used AS (
+                UPDATE smshook.links SET updated_at = now()
+                WHERE account = $1 AND action IN ('', $2) AND sender = $3 AND updated_at < now() - interval '1 day'
+            )
             SELECT kind, remote_id, kept FROM smshook.links
             WHERE account = $1 AND action IN ('', $2) AND sender = $3 ORDER BY kind
             "#,

@@ -8,15 +8,23 @@ mod accept;
 mod awaited;
 mod consent;
 mod diagnose;
+mod erase;
+mod erasure_key;
 mod events;
+mod evidence;
+mod last_look;
 mod links;
+mod loop_guard;
 mod nonces;
+mod notices;
 mod observe;
 mod operate;
 mod parts;
 mod pauses;
+mod provider;
 mod queue;
 mod refused;
+mod retention;
 mod sends;
 
 use std::borrow::Cow;
@@ -27,18 +35,29 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accept::{AcceptError, Accepted, AcceptedStatus, Acceptor, Delivery, Nonce, Origin, PlannedItem};
+pub use consent::{ConsentChange, Effect, Source};
 pub use diagnose::{JobCount, SchemaFacts, ServerFacts};
+pub use erase::{Erased, Person};
+pub use erasure_key::ErasureKey;
 pub use events::Report;
-pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
-pub use nonces::MOST_NONCES_PER_ENDPOINT;
-pub use operate::{
-    AttemptRow, EventRow, JobFilter, JobRow, MessageRow, OptOutRow, QuarantineRow, QuarantinedDelivery, ReplyRow,
+pub use evidence::{
+    ConsentEventRow, ConsentRecord, Imported, InForce, ListedOptOut, OptOut, OptOutPages, OptOutRow, ReviewRow,
+    SentRow, Standing,
 };
+pub use last_look::{Hold, LastLook};
+pub use links::{ActionResult, Link, LinkChange, LinkKind, Turn};
+pub use loop_guard::{Guard, LoopLimits, SameText, Withheld};
+pub use nonces::MOST_NONCES_PER_ENDPOINT;
+pub use notices::{
+    ChangeOfConsent, ClaimedNotice, NOTICE_WRITTEN, NoticeEnd, NoticeSettlement, NoticesLeft, SettledNotice,
+};
+pub use operate::{AttemptRow, EventRow, JobFilter, JobRow, MessageRow, QuarantineRow, QuarantinedDelivery, ReplyRow};
 pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
-pub use sends::{LoopLimits, SendGate};
+pub use retention::Position;
+pub use sends::SendGate;
 
 /// Every schema change, in order; forward only.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -61,6 +80,12 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the migrations failed: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// People were erased under another key: whom they are is not known here.
+    #[error(
+        "people were erased under another `privacy.erasure_key` than this process has, so it cannot tell who has opted out: \
+         configure that key again"
+    )]
+    OtherErasureKey,
     /// A row is nonsense.
     #[error("table `{table}` holds something this version does not know: {what}")]
     Inconsistent {
@@ -163,6 +188,7 @@ fn without_nul(value: &Value) -> Value {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    erasure_key: Option<ErasureKey>,
 }
 
 impl Store {
@@ -173,12 +199,26 @@ impl Store {
             .acquire_timeout(Duration::from_secs(3))
             .after_connect(|connection, _| Box::pin(prepare_session(connection)))
             .connect_lazy_with(options.application_name("smshook"));
-        Self { pool }
+        Self::from_pool(pool)
     }
 
     /// A handle on a pool that exists.
     pub const fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            erasure_key: None,
+        }
+    }
+
+    /// The same, knowing under which key erased people are kept.
+    #[must_use]
+    pub fn with_erasure_key(self, erasure_key: Option<ErasureKey>) -> Self {
+        Self { erasure_key, ..self }
+    }
+
+    /// That key.
+    pub const fn erasure_key(&self) -> Option<&ErasureKey> {
+        self.erasure_key.as_ref()
     }
 
     /// The pool, for the listener and for tests.
@@ -194,7 +234,7 @@ impl Store {
     /// Whether a message could be stored now.
     pub async fn ready(&self) -> Result<(), StoreError> {
         // a column of the latest migration: before it has run, messages of now cannot be stored
-        sqlx::query!("SELECT verified FROM smshook.messages LIMIT 1")
+        sqlx::query!("SELECT keep_text FROM smshook.messages LIMIT 1")
             .fetch_optional(&self.pool)
             .await?;
         Ok(())

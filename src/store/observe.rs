@@ -3,10 +3,10 @@
 //! It must stay cheap on a large queue: states that grow for ever (done, cancelled) are not counted.
 
 use super::{PausedAction, Store, StoreError};
-use crate::metrics::{ActionLabel, ActionState, Metrics};
+use crate::metrics::{ActionLabel, ActionState, Metrics, WebhookLabel};
 
 impl Store {
-    /// Fills the gauges of the queue, the quarantine, consent and the paused actions.
+    /// Fills the gauges of the queue, the quarantine, consent, the loop guard, the webhooks and the paused actions.
     pub async fn observe(&self, metrics: &Metrics) -> Result<(), StoreError> {
         let jobs = sqlx::query!(
             r#"
@@ -54,10 +54,32 @@ impl Store {
         metrics.blocked_lanes.set(counts.blocked);
         metrics.quarantined.set(counts.quarantined);
         metrics.suppressions.set(counts.suppressions);
+        metrics.loop_guard_active.set(self.loops_held().await?);
         let paused = self.paused_actions().await?;
         metrics.action_paused.clear();
         for PausedAction { action, .. } in paused {
             metrics.action_paused.get_or_create(&ActionLabel { action }).set(1);
+        }
+        self.observe_notices(metrics).await
+    }
+
+    async fn observe_notices(&self, metrics: &Metrics) -> Result<(), StoreError> {
+        let waiting = sqlx::query!(
+            r#"
+            SELECT w.name AS "webhook!", count(n.id) AS "waiting!"
+            FROM smshook.webhooks w
+            LEFT JOIN smshook.notices n ON n.webhook = w.name AND n.state IN ('waiting', 'running')
+            GROUP BY w.name
+            "#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        metrics.notices_waiting.clear();
+        for row in waiting {
+            metrics
+                .notices_waiting
+                .get_or_create(&WebhookLabel { webhook: row.webhook })
+                .set(row.waiting);
         }
         Ok(())
     }

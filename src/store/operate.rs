@@ -1,4 +1,4 @@
-//! What an operator asks and changes: jobs, messages, opt-outs, quarantine.
+//! What an operator asks and changes: jobs, messages, quarantine.
 //!
 //! Reads for people, one page at a time; never on the receive path.
 
@@ -6,10 +6,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::Connection;
 use uuid::Uuid;
 
-use super::{Store, StoreError, consent};
+use super::{Store, StoreError};
 
 /// Which jobs to list.
 #[derive(Clone, Debug, Default)]
@@ -131,25 +130,6 @@ pub struct ReplyRow {
     pub state: Option<String>,
     /// The gateway's error code, if it failed.
     pub error: Option<String>,
-}
-
-/// An opt-out as an operator sees it.
-#[derive(Clone, Debug, Serialize)]
-pub struct OptOutRow {
-    /// Suppression group.
-    pub suppression_group: String,
-    /// Number.
-    pub number: String,
-    /// message or operator.
-    pub source: String,
-    /// The keyword that matched.
-    pub keyword: Option<String>,
-    /// The operator's note.
-    pub note: Option<String>,
-    /// When the person asked.
-    pub opted_out_at: DateTime<Utc>,
-    /// When it was lifted.
-    pub opted_in_at: Option<DateTime<Utc>>,
 }
 
 /// A quarantine entry as an operator sees it.
@@ -305,56 +285,5 @@ impl Store {
                 verified: row.verified,
             })
             .collect())
-    }
-
-    /// Opt-outs, the newest first; only those in force unless `ended`.
-    pub async fn list_opt_outs(&self, ended: bool, limit: i64) -> Result<Vec<OptOutRow>, StoreError> {
-        Ok(sqlx::query_as!(
-            OptOutRow,
-            r#"
-            SELECT suppression_group, number, source, keyword, note, opted_out_at, opted_in_at
-            FROM smshook.opt_outs WHERE $1 OR opted_in_at IS NULL ORDER BY id DESC LIMIT $2
-            "#,
-            ended,
-            limit
-        )
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
-    /// Records an opt-out asked for by another way than a text, and cancels what is queued. False if it was in force.
-    pub async fn add_opt_out(&self, group: &str, number: &str, note: Option<&str>) -> Result<bool, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        let added = sqlx::query!(
-            r#"
-            INSERT INTO smshook.opt_outs (suppression_group, number, source, note, opted_out_at)
-            VALUES ($1, $2, 'operator', $3, now())
-            ON CONFLICT (suppression_group, number) WHERE opted_in_at IS NULL DO NOTHING
-            "#,
-            group,
-            number,
-            note
-        )
-        .execute(&mut *transaction)
-        .await?;
-        consent::cancel_queued(&mut transaction, group, number).await?;
-        transaction.commit().await?;
-        Ok(added.rows_affected() == 1)
-    }
-
-    /// Lifts an opt-out by an operator's decision, under every spelling of the number. False if none was in force.
-    pub async fn remove_opt_out(&self, group: &str, number: &str) -> Result<bool, StoreError> {
-        let lifted = sqlx::query!(
-            r#"
-            UPDATE smshook.opt_outs SET opted_in_at = now(), opted_in_source = 'operator'
-            WHERE suppression_group = $1 AND number = ANY ($2) AND opted_in_at IS NULL
-            "#,
-            group,
-            &consent::spellings(number)
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(lifted.rows_affected() > 0)
     }
 }

@@ -18,18 +18,19 @@ use super::{Store, StoreError, consent, storable};
 use crate::consent::{ConsentEvent, Decision};
 use crate::message::{AnsweredEvent, Dedupe, GatewayAnswer, InboundMessage, Media, Part};
 use crate::phone::{Address, Kind};
+use crate::rules::PartPlan;
 
 /// A part of the batch.
 pub(super) struct NewPart<'a> {
     pub(super) delivery: usize,
     pub(super) endpoint: &'a str,
-    pub(super) suppression_group: &'a str,
     pub(super) raw: &'a [u8],
     pub(super) verified: bool,
     pub(super) wait: Duration,
     pub(super) message: &'a InboundMessage,
     pub(super) part: &'a Part,
-    pub(super) opt_out: Option<&'a Decision>,
+    pub(super) plan: &'a PartPlan,
+    pub(super) keep_text: bool,
 }
 
 /// What became of a part, and of its set.
@@ -120,14 +121,18 @@ fn media_of_json(media: &Value) -> Vec<Media> {
 }
 
 /// Keeps the parts of a batch, each in the open set of its text, and records the opt-outs in them. In the order of `parts`.
-pub(super) async fn accept(connection: &mut PgConnection, parts: &[NewPart<'_>]) -> Result<Vec<Kept>, StoreError> {
+pub(super) async fn accept(
+    connection: &mut PgConnection,
+    parts: &[NewPart<'_>],
+    store: &Store,
+) -> Result<Vec<Kept>, StoreError> {
     let keys: Vec<[u8; 32]> = parts.iter().map(NewPart::set_key).collect();
     take_turns(connection, &keys).await?;
     let mut kept = Vec::with_capacity(parts.len());
     for (new, key) in parts.iter().zip(&keys) {
         let one = keep(connection, new, key).await?;
-        if let (AcceptedStatus::Stored, Some(decision)) = (one.status, new.opt_out) {
-            opt_out(connection, new, one.set, decision).await?;
+        if let (AcceptedStatus::Stored, Some(decision)) = (one.status, &new.plan.opt_out) {
+            opt_out(connection, new, one.set, decision, store).await?;
         }
         kept.push(one);
     }
@@ -217,8 +222,9 @@ async fn open(connection: &mut PgConnection, new: &NewPart<'_>, key: &[u8; 32]) 
     Ok(sqlx::query_scalar!(
         r#"
         INSERT INTO smshook.part_sets
-            (id, endpoint, verified, set_key, sender, sender_kind, recipient, recipient_kind, reference, total, due_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + make_interval(secs => $11))
+            (id, endpoint, verified, set_key, sender, sender_kind, recipient, recipient_kind, reference, total, due_at,
+            keep_text)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + make_interval(secs => $11), $12)
         ON CONFLICT (set_key) WHERE closed_at IS NULL DO UPDATE SET set_key = excluded.set_key
         RETURNING id
         "#,
@@ -233,6 +239,7 @@ async fn open(connection: &mut PgConnection, new: &NewPart<'_>, key: &[u8; 32]) 
         new.part.reference,
         i16::from(new.part.total),
         new.wait.as_secs_f64(),
+        new.keep_text,
     )
     .fetch_one(connection)
     .await?)
@@ -256,12 +263,13 @@ async fn insert(
 ) -> Result<(), StoreError> {
     let message = new.message;
     let answered = message.answered.as_ref();
+    let opt_out = new.plan.opt_out.as_ref();
     sqlx::query!(
         r#"
         INSERT INTO smshook.parts (set_id, part, dedupe_key, message_id, sender_raw, recipient_raw, text, sent_at,
             reference, device_id, tenant_id, tenant_name, gateway_rule, encrypted, media, answered_event, answered_word,
-            opt_out_tier, opt_out_keyword, raw)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+            opt_out_tier, opt_out_keyword, raw, opt_out_language)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
         "#,
         set,
         i16::from(new.part.index),
@@ -280,9 +288,10 @@ async fn insert(
         media_to_json(&message.media),
         answered.map(|answered| event_word(answered.event)),
         answered.map(|answered| answered.word.as_str()),
-        new.opt_out.map(|decision| i16::from(decision.tier)),
-        new.opt_out.map(|decision| &*decision.keyword),
+        opt_out.map(|decision| i16::from(decision.tier)),
+        opt_out.map(|decision| &*decision.keyword),
         new.raw,
+        opt_out.and_then(|decision| decision.language),
     )
     .execute(connection)
     .await?;
@@ -323,14 +332,25 @@ async fn opt_out(
     new: &NewPart<'_>,
     set: Uuid,
     decision: &Decision,
+    store: &Store,
 ) -> Result<(), StoreError> {
     let asked = consent::Asked {
-        group: new.suppression_group,
+        group: &new.plan.group,
         address: &new.message.sender,
-        message_id: set,
-        sent_at: new.message.sent_at,
-        keyword: &decision.keyword,
-        tier: i16::from(decision.tier),
+        keys: store.keys_of(new.message.sender.key()),
+        source: consent::Source::of(decision),
+        asked_at: new.message.sent_at,
+        decision: Some(decision),
+        rules_version: Some(&new.plan.rules_version),
+        unconfirmed: new.plan.unconfirmed,
+        note: None,
+        message: Some(consent::Evidence {
+            id: set,
+            endpoint: new.endpoint,
+            recipient: new.message.recipient.key(),
+            words: new.keep_text.then_some(new.message.text.as_str()),
+            verified: new.verified,
+        }),
     };
     consent::opt_out(connection, &asked).await?;
     Ok(())
@@ -417,6 +437,7 @@ struct PartRow {
     answered_word: Option<String>,
     opt_out_tier: Option<i16>,
     opt_out_keyword: Option<String>,
+    opt_out_language: Option<String>,
     raw: Vec<u8>,
 }
 
@@ -465,7 +486,7 @@ impl TryFrom<PartRow> for ClosedPart {
                 event: ConsentEvent::OptOut,
                 tier: number(tier),
                 keyword: keyword.into(),
-                language: None,
+                language: row.opt_out_language.as_deref().and_then(crate::consent::language),
             });
         Ok(Self {
             message,
@@ -504,7 +525,7 @@ impl Store {
             SELECT p.set_id, s.endpoint, s.verified, s.sender, s.sender_kind, s.recipient, s.recipient_kind,
                    s.reference AS part_reference, s.total, p.part, p.message_id, p.sender_raw, p.recipient_raw, p.text,
                    p.sent_at, p.reference, p.device_id, p.tenant_id, p.tenant_name, p.gateway_rule, p.encrypted, p.media,
-                   p.answered_event, p.answered_word, p.opt_out_tier, p.opt_out_keyword, p.raw
+                   p.answered_event, p.answered_word, p.opt_out_tier, p.opt_out_keyword, p.opt_out_language, p.raw
             FROM smshook.part_sets s JOIN smshook.parts p ON p.set_id = s.id
             WHERE s.id = ANY ($1) AND s.assembled_at IS NULL AND s.closed_at IS NOT NULL
             ORDER BY s.due_at, s.id, p.part

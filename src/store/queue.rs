@@ -21,13 +21,15 @@ use uuid::Uuid;
 
 use super::events::{self, Named};
 use super::pauses::{self, Refused};
-use super::{Store, StoreError, awaited, storable, storable_text};
+use super::{Store, StoreError, awaited, consent, retention, storable, storable_text};
 use crate::job::{Job, JobKind, JobMessage, Outcome, waited_for};
 use crate::message::InboundMessage;
 use crate::rules::PlannedJob;
 
 /// A confirmation is sent within five minutes or not at all (47 CFR 64.1200(a)(12)).
 pub(super) const CONFIRM_WITHIN: Duration = Duration::from_mins(5);
+/// The action of such a job.
+const CONFIRMATION: &str = JobKind::OptOutConfirmation.as_str();
 /// How long the worker waits for one answer of the database: far longer than any takes, so that only a server that is frozen
 /// or behind a dead network is given up, and the worker can still poll, settle and stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,6 +72,7 @@ impl<'a> NewJob<'a> {
         message: &'a InboundMessage,
         group: &'a str,
         may_confirm: bool,
+        store: &Store,
     ) -> Option<Self> {
         let confirms = matches!(planned.kind, JobKind::OptOutConfirmation | JobKind::OptInConfirmation);
         if confirms && !may_confirm {
@@ -86,9 +89,27 @@ impl<'a> NewJob<'a> {
             send_to: planned.sends.then(|| message.sender.key()),
             send_group: planned.sends.then_some(group),
             // the confirmation is the one text that an opt-out allows
-            send_keys: (planned.sends && !bypasses).then(|| message.sender.suppression_keys().join("\n")),
+            send_keys: (planned.sends && !bypasses).then(|| store.keys_of(message.sender.key()).join("\n")),
             expires_in: confirms.then_some(CONFIRM_WITHIN),
         })
+    }
+}
+
+impl<'a> NewJob<'a> {
+    /// An action that follows a change of consent which the provider told of, long after its message came.
+    pub(super) fn following(action: &'a str, message_id: Uuid, conversation: Uuid) -> Self {
+        Self {
+            message_id,
+            kind: JobKind::Action,
+            action,
+            rule: None,
+            lane: Lane::of(conversation, action),
+            captures: None,
+            send_to: None,
+            send_group: None,
+            send_keys: None,
+            expires_in: None,
+        }
     }
 }
 
@@ -121,7 +142,7 @@ pub(super) async fn insert(connection: &mut PgConnection, jobs: &[NewJob<'_>]) -
         WITH n AS (
             SELECT n.*, n.send_keys IS NOT NULL AND EXISTS (
                 SELECT FROM smshook.opt_outs o
-                WHERE o.suppression_group = n.send_group AND o.number = ANY (string_to_array(n.send_keys, E'\n'))
+                WHERE o.suppression_group = n.send_group AND o.number_key = ANY (string_to_array(n.send_keys, E'\n'))
                   AND o.opted_in_at IS NULL) AS suppressed
             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::jsonb[], $7::text[], $8::text[],
                 $9::text[], $10::float8[]) WITH ORDINALITY
@@ -277,6 +298,9 @@ struct ClaimedRow {
     verified: bool,
     duplicates: i32,
     gateway_rules: Vec<String>,
+    consent_event: Option<String>,
+    consent_keyword: Option<String>,
+    consent_language: Option<String>,
 }
 
 impl TryFrom<ClaimedRow> for Claimed {
@@ -308,6 +332,9 @@ impl TryFrom<ClaimedRow> for Claimed {
             verified: row.verified,
             duplicates: row.duplicates,
             gateway_rules: row.gateway_rules,
+            consent_event: row.consent_event,
+            consent_keyword: row.consent_keyword,
+            consent_language: row.consent_language,
         };
         let job = Job {
             id: row.id,
@@ -450,7 +477,10 @@ impl Store {
                 m.id AS message_row, m.endpoint, m.message_id AS gateway_message_id, m.conversation_id, m.sender,
                 m.sender_raw, m.sender_answerable, m.recipient, m.recipient_raw, m.text, m.sent_at, m.received_at,
                 m.reference, m.device_id, m.tenant_name, m.media, m.missing_parts, m.verified,
-                m.duplicates, m.gateway_rules
+                m.duplicates, m.gateway_rules,
+                CASE WHEN j.provider_code IS NULL THEN m.consent_event ELSE 'opt_out' END AS consent_event,
+                coalesce(j.provider_code, m.consent_keyword) AS consent_keyword,
+                CASE WHEN j.provider_code IS NULL THEN m.consent_language END AS consent_language
             "#,
             &actions,
             &slots,
@@ -561,7 +591,7 @@ impl Store {
     }
 
     /// Puts a discarded or cancelled job back at its place in its lane, with its attempts forgotten but on record. False if
-    /// there is no such job in such a state.
+    /// there is no such job in such a state, or the text that it was ordered for is gone.
     ///
     /// A cancelled text to a person who opted out stays refused: the send gate looks again.
     pub async fn retry_job(&self, job_id: i64) -> Result<bool, StoreError> {
@@ -580,6 +610,9 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await?;
         let Some(lane) = lane else { return Ok(false) };
+        if retention::is_text_gone(&mut transaction, job_id).await? {
+            return Ok(false);
+        }
         transaction.commit().await?;
         promote_after_commit(&mut connection, &[lane]).await?;
         Ok(true)
@@ -602,6 +635,9 @@ impl Store {
         .await?;
         let Some(job) = discarded else { return Ok(false) };
         promote(&mut transaction, &[job.lane]).await?;
+        if job.action == CONFIRMATION {
+            consent::record_confirmations(&mut transaction, &[job_id]).await?;
+        }
         transaction.commit().await?;
         if awaited::wake(&mut connection, &[job.message_id], &[job.action]).await? > 0 {
             notify(&mut connection).await?;
@@ -635,6 +671,11 @@ async fn settle_all(connection: &mut PgConnection, settlements: &[Settlement]) -
     }
     let ended: Vec<i64> = settled.iter().filter(|row| row.ended).map(|row| row.lane).collect();
     promote(&mut transaction, &ended).await?;
+    let confirmations = settled.iter().filter(|row| row.ended && row.action == CONFIRMATION);
+    let confirmations: Vec<i64> = confirmations.map(|row| row.id).collect();
+    if !confirmations.is_empty() {
+        consent::record_confirmations(&mut transaction, &confirmations).await?;
+    }
     transaction.commit().await?;
     for action in paused {
         tracing::warn!(

@@ -462,6 +462,7 @@ fn sampled(maybe: impl Fn(&str) -> serde_json::Value) -> Context {
             "received_at": at, "conversation_id": "018d5f5e-0000-8000-8000-000000000000", "duplicates": 0,
             "media": [{ "url": "https://media.example.com/1", "content_type": maybe("image/jpeg") }],
             "missing_parts": 0, "verified": true,
+            "consent": { "event": maybe("opt_out"), "keyword": maybe("arret"), "language": maybe("fr") },
         },
         "rule": maybe("hours"), "action": "ticket", "job": { "id": 1, "attempt": 1 },
     }));

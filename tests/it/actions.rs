@@ -484,7 +484,9 @@ async fn a_text_that_the_gateways_own_rule_matched_is_not_answered_twice() {
 async fn two_machines_that_answer_each_other_stop_after_five_texts_in_ten_minutes_and_twenty_a_day() {
     let gateway = Fake::start().await;
     let two_actions = "[action.other]\nreply = { text = \"other\" }\n[[rule]]\nname = \"other\"\nexact = \"other\"\nactions = [\"other\"]\n[[rule]]";
-    let app = App::start(&replying(&gateway, "hello", "").replacen("[[rule]]", two_actions, 1)).await;
+    let only_rates = "[loop_guard]\nsame_reply = false\nsame_text = false\n";
+    let toml = replying(&gateway, "hello", "").replacen("[[rule]]", two_actions, 1) + only_rates;
+    let app = App::start(&toml).await;
     let text = async |from: &str, text: &str| {
         app.text(from, text).await;
         app.all_jobs_ended().await;
@@ -542,6 +544,8 @@ async fn texts_of_one_conversation_that_leave_at_once_do_not_share_the_last_plac
     );
     let limits = LoopLimits {
         windows: vec![(3, Duration::from_mins(10)), (100, Duration::from_hours(24))],
+        same_reply: None,
+        ..LoopLimits::default()
     };
     let mut sending = Vec::new();
     for n in 0..8 {
@@ -554,7 +558,7 @@ async fn texts_of_one_conversation_that_leave_at_once_do_not_share_the_last_plac
         sending.push(async move {
             intake
                 .store
-                .begin_send(&job, &format!("reference {n}"), &limits, &json!({}))
+                .begin_send(&job, &format!("reference {n}"), "a", &limits, &json!({}))
                 .await
                 .unwrap()
         });
@@ -562,7 +566,7 @@ async fn texts_of_one_conversation_that_leave_at_once_do_not_share_the_last_plac
     let gates: Vec<_> = sending.into_iter().map(tokio::spawn).collect();
     let mut clear = 0;
     for gate in gates {
-        clear += i32::from(gate.await.unwrap() == SendGate::Clear);
+        clear += i32::from(matches!(gate.await.unwrap(), SendGate::Clear { .. }));
     }
     assert_eq!(clear, 3);
 }

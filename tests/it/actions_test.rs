@@ -241,7 +241,7 @@ async fn a_reply_is_sent_to_who_wants_it_and_never_to_who_opted_out() {
     assert_eq!(fake.asked().len(), 1);
     assert!(fake.asked()[0].body.contains("You asked: code 42"));
     sqlx::query(
-        "INSERT INTO smshook.opt_outs (suppression_group, number, source, opted_out_at) VALUES ('default', '+12025550143', 'operator', now())",
+        "INSERT INTO smshook.opt_outs (suppression_group, number, number_key, source, opted_out_at) VALUES ('main', '+12025550143', '+12025550143', 'operator', now())",
     )
     .execute(&database.pool)
     .await

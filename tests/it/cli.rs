@@ -26,15 +26,15 @@ actions = ["note"]
 
 /// What a command said and how it ended.
 #[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
     /// No command may panic, or show what only we and the gateway know.
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         let said = Self {
             code: output.status.code(),
             out: String::from_utf8(output.stdout.clone()).unwrap(),
@@ -50,17 +50,17 @@ impl Said {
     }
 
     /// It ended well and had data for us.
-    fn data(self) -> String {
+    pub(crate) fn data(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out
     }
 
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         serde_json::from_str(&self.data()).unwrap()
     }
 
     /// It ended with `code` and printed no data: the words on standard error.
-    fn refusal(self, code: i32) -> String {
+    pub(crate) fn refusal(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.out, "", "{self:?}");
         self.err
@@ -68,15 +68,15 @@ impl Said {
 }
 
 /// The commands with a configuration of their own.
-struct Shell {
-    config: PathBuf,
+pub(crate) struct Shell {
+    pub(crate) config: PathBuf,
     environment: Vec<(&'static str, String)>,
-    directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Shell {
     /// The standard endpoint and `toml`, over a database that cannot be reached.
-    fn new(toml: &str) -> Self {
+    pub(crate) fn new(toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = helpers::write_configuration(directory.path(), Some(NOWHERE), toml);
         Self {
@@ -87,23 +87,23 @@ impl Shell {
     }
 
     /// As [`Shell::new`]; the environment names the database, which goes before the configuration's.
-    fn over(database: &TestDatabase, toml: &str) -> Self {
+    pub(crate) fn over(database: &TestDatabase, toml: &str) -> Self {
         Self::new(toml).with("DATABASE_URL", &database.url())
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.environment.push((name, value.to_owned()));
         self
     }
 
     /// A configuration of exactly this text.
-    fn exactly(text: &str) -> Self {
+    pub(crate) fn exactly(text: &str) -> Self {
         let shell = Self::new("");
         std::fs::write(&shell.config, text).unwrap();
         shell
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = smshook(&["--config", self.config.to_str().unwrap()]);
         command
             .args(arguments)
@@ -114,11 +114,11 @@ impl Shell {
     }
 
     /// Off the test's own thread, which may be serving the very requests of the command.
-    async fn run(&self, arguments: &[&str]) -> Said {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
         output(self.command(arguments)).await
     }
 
-    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.directory.path().join(name);
         std::fs::write(&path, content).unwrap();
         path
@@ -1068,10 +1068,10 @@ async fn several_spellings_of_a_number_are_one_opt_out() {
         .run(&["opt-outs", "add", "+1 (202) 555-0143", "--note", "asked by phone"])
         .await
         .data();
-    assert_eq!(added, "+12025550143 will not be texted any more (group `default`)\n");
+    assert_eq!(added, "+12025550143 will not be texted any more (group `main`)\n");
     for spelling in ["+12025550143", "12025550143", "1-202-555-0143", "001 202 555 0143"] {
         let said = shell.run(&["opt-outs", "add", spelling]).await.data();
-        assert_eq!(said, "+12025550143 had opted out already (group `default`)\n");
+        assert_eq!(said, "+12025550143 had opted out already (group `main`)\n");
     }
     let data = shell.run(&["opt-outs", "list", "--json"]).await.json();
     assert_eq!(data.as_array().unwrap().len(), 1, "{data}");
@@ -1082,7 +1082,7 @@ async fn several_spellings_of_a_number_are_one_opt_out() {
     );
 
     let removed = shell.run(&["opt-outs", "remove", "1 202 555 0143"]).await.data();
-    assert_eq!(removed, "+12025550143 may be texted again (group `default`)\n");
+    assert_eq!(removed, "+12025550143 may be texted again (group `main`)\n");
     let again = shell.run(&["opt-outs", "remove", "+12025550143"]).await.refusal(1);
     assert!(again.contains("has no opt-out in force"), "{again}");
     assert_eq!(shell.run(&["opt-outs", "list", "--json"]).await.json(), json!([]));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use smshook::actions::Actions;
 use smshook::job::{JobKind, Outcome};
-use smshook::store::{Claimed, LoopLimits, SendGate, Want};
+use smshook::phone::{NumberFormat, normalise};
+use smshook::store::{Claimed, ConsentChange, Effect, LoopLimits, SendGate, Source, Want};
 use sqlx::{PgPool, Row};
 use tokio::sync::Barrier;
 
@@ -118,6 +119,20 @@ async fn claim(intake: &Intake, action: &str) -> Claimed {
     claimed.remove(0)
 }
 
+/// What comes of an operator's word about the person.
+async fn operator(intake: &Intake, opts_out: bool) -> Effect {
+    let address = normalise("+15551230001", &NumberFormat::E164);
+    let change = ConsentChange {
+        group: "main",
+        address: &address,
+        opts_out,
+        source: Source::Operator,
+        asked_at: None,
+        note: Some("by phone"),
+    };
+    intake.store.change_consent(&change).await.unwrap()
+}
+
 async fn quiet_intake(gateway: &Fake, crm: &Fake) -> (Intake, String) {
     let toml = shop(gateway, crm, "", "");
     (Intake::start(&toml).await, toml)
@@ -210,7 +225,7 @@ async fn a_reply_that_was_claimed_before_the_stop_is_stopped_at_the_gate() {
     intake.text(PERSON, "STOP").await;
     let gate = intake
         .store
-        .begin_send(&job, "reference", &LoopLimits::default(), &json!({}))
+        .begin_send(&job, "reference", "hello", &LoopLimits::default(), &json!({}))
         .await
         .unwrap();
     assert_eq!(gate, SendGate::Suppressed);
@@ -260,10 +275,7 @@ async fn a_second_stop_neither_is_confirmed_nor_cancels_the_confirmation_of_the_
     intake.text(PERSON, "STOP").await;
     intake.text(PERSON, "STOP I SAID").await;
     intake.text(PERSON, "unsubscribe").await;
-    assert!(
-        !intake.store.add_opt_out("default", "+15551230001", None).await.unwrap(),
-        "in force already"
-    );
+    assert_eq!(operator(&intake, true).await, Effect::InForce);
     let (stop, working) = intake.work(&toml);
     helpers::jobs_ended(intake.pool()).await;
     assert_eq!(texts(&gateway), [CONFIRMATION]);
@@ -441,8 +453,8 @@ async fn copies_of_an_old_stop_do_not_opt_out_again() {
 }
 
 #[tokio::test]
-async fn help_is_answered_where_there_is_a_text_and_never_after_a_stop() {
-    let silent = Shop::open().await;
+async fn help_is_answered_unless_it_is_switched_off_and_never_after_a_stop() {
+    let silent = Shop::with("[endpoint.consent]\nhelp_text = false", "").await;
     silent.settled("HELP").await;
     assert_eq!(jobs_of(silent.app.pool(), "help_reply").await, []);
     let shop = Shop::with("[endpoint.consent]\nhelp_text = \"Acme: call us\"", "").await;
@@ -635,7 +647,12 @@ async fn words_of_many_languages_stop_at_the_door() {
     for (text, event) in events {
         assert_eq!(event.as_deref(), Some("opt_out"), "{text}");
     }
-    assert_eq!(shop.sent(), [CONFIRMATION].repeat(words.len()));
+    let sent = shop.sent();
+    assert_eq!(sent.len(), words.len(), "each once: {sent:?}");
+    let so_many = |start: &str| sent.iter().filter(|text| text.starts_with(start)).count();
+    assert_eq!(so_many("Votre désinscription est enregistrée."), 2, "ARRET: {sent:?}");
+    assert!(so_many(CONFIRMATION) >= 6, "STOP: {sent:?}");
+    assert!(sent.iter().all(|text| text.contains("START")), "{sent:?}");
 }
 
 #[tokio::test]
@@ -645,13 +662,7 @@ async fn an_operators_opt_out_cancels_what_is_queued_and_blocks_what_comes() {
     intake.text(PERSON, "one").await;
     intake.text(PERSON, "two").await;
     intake.text("15551239999", "somebody else").await;
-    assert!(
-        intake
-            .store
-            .add_opt_out("default", "+15551230001", Some("by phone"))
-            .await
-            .unwrap()
-    );
+    assert_eq!(operator(&intake, true).await, Effect::Began);
     let cancelled = ("cancelled".to_owned(), Some(CANCELLED.to_owned()));
     let queued = jobs_of(intake.pool(), "answer").await;
     assert_eq!(queued, [cancelled.clone(), cancelled, ("available".to_owned(), None)]);
@@ -669,7 +680,7 @@ async fn an_operators_opt_out_cancels_what_is_queued_and_blocks_what_comes() {
     intake.text(PERSON, "STOP").await;
     helpers::jobs_ended(intake.pool()).await;
     assert_eq!(texts(&gateway).len(), 1, "nothing to confirm");
-    assert!(intake.store.remove_opt_out("default", "+15551230001").await.unwrap());
+    assert_eq!(operator(&intake, false).await, Effect::Lifted);
     intake.text(PERSON, "four").await;
     helpers::jobs_ended(intake.pool()).await;
     assert_eq!(texts(&gateway)[1..], ["You wrote: four"]);
@@ -687,7 +698,7 @@ async fn an_opt_out_keeps_its_evidence() {
         .await
         .unwrap();
     assert_eq!(row.get::<String, _>("number"), "+15551230001");
-    assert_eq!(row.get::<String, _>("suppression_group"), "default");
+    assert_eq!(row.get::<String, _>("suppression_group"), "main");
     assert_eq!(row.get::<String, _>("source"), "message");
     assert_eq!(row.get::<String, _>("keyword"), "unsubscribe");
     assert_eq!(row.get::<i16, _>("tier"), 2);

@@ -35,11 +35,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["phone", "job", "template", "gateway", "config", "store", "metrics"],
     ),
     ("worker", &["job", "config", "store", "actions", "metrics"]),
+    ("notifier", &["job", "config", "store", "actions", "metrics"]),
     ("reassembly", &["message", "consent", "rules", "config", "store"]),
     (
         "http",
         &[
             "message",
+            "phone",
             "signature",
             "gateway",
             "consent",
@@ -58,6 +60,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "actions",
             "worker",
+            "notifier",
             "reassembly",
             "http",
             "metrics",
@@ -96,8 +99,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["actions"]),
     ("lettre", &["actions"]),
     ("clap", &["cli"]),
+    ("csv", &["cli"]),
     ("minijinja", &["template"]),
-    ("hmac", &["signature", "actions"]),
+    ("hmac", &["signature", "actions", "store"]),
     ("sqlx", &["store", "embedded_postgres", "worker", "app"]),
 ];
 

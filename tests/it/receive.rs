@@ -508,6 +508,7 @@ fn admin(store: Store, token: Option<&str>) -> (SocketAddr, CancellationToken) {
         store,
         metrics: Arc::new(Metrics::new()),
         token: token.map(Into::into),
+        groups: vec!["main".to_owned()],
         stopping: stopping.clone(),
     };
     tokio::spawn(http::serve_admin(listener, Arc::new(state), CancellationToken::new()));

@@ -9,10 +9,17 @@ use crate::testkit::TestDatabase;
 
 /// Every column of every view with its type, in order. This is a contract: add to it, at the end of a view, and change
 /// nothing else.
-const COLUMNS: [(&str, &str); 11] = [
+const COLUMNS: [(&str, &str); 14] = [
     (
         "attempts",
         "job_id int8, attempt int4, started_at timestamptz, finished_at timestamptz, outcome text, error text",
+    ),
+    (
+        "consent_events",
+        "id int8, event text, suppression_group text, number text, number_key text, source text, effect text, \
+         opt_out_id int8, message_id uuid, endpoint text, recipient text, words text, keyword text, tier int2, \
+         rules_version text, language text, verified bool, asked_at timestamptz, counts_from timestamptz, \
+         recorded_at timestamptz, confirmation text, job_id int8, reference text, note text, erased_at timestamptz",
     ),
     (
         "conversations",
@@ -31,6 +38,11 @@ const COLUMNS: [(&str, &str); 11] = [
          claimed_at timestamptz, finished_at timestamptz, conversation_id uuid, endpoint text",
     ),
     (
+        "loop_guard",
+        "id int8, conversation_id uuid, endpoint text, number text, guard text, detail text, tripped_at timestamptz, \
+         clears_at timestamptz, withheld int4, last_withheld_at timestamptz, active bool",
+    ),
+    (
         "message_parts",
         "set_id uuid, part int2, total int2, endpoint text, verified bool, sender text, recipient text, text text, \
          sent_at timestamptz, received_at timestamptz, duplicates int4, message_id text, part_reference text, \
@@ -42,13 +54,20 @@ const COLUMNS: [(&str, &str); 11] = [
          sent_at timestamptz, received_at timestamptz, rule text, consent_event text, duplicates int4, raw text, \
          sender_raw text, recipient_raw text, consent_tier int2, consent_keyword text, \
          last_duplicate_at timestamptz, gateway_rules _text, reference text, device_id text, tenant_id text, \
-         tenant_name text, verified bool, encrypted bool, media jsonb, missing_parts int2",
+         tenant_name text, verified bool, encrypted bool, media jsonb, missing_parts int2, consent_language text, \
+         text_chars int4, text_removed_at timestamptz, erased_at timestamptz",
+    ),
+    (
+        "notices",
+        "id int8, webhook text, event_id int8, state text, attempt int4, run_at timestamptz, error text, \
+         created_at timestamptz, finished_at timestamptz",
     ),
     (
         "opt_outs",
         "id int8, suppression_group text, number text, source text, message_id uuid, keyword text, tier int2, \
          note text, opted_out_at timestamptz, recorded_at timestamptz, opted_in_at timestamptz, \
-         opted_in_source text, opted_in_message_id uuid, in_force bool",
+         opted_in_source text, opted_in_message_id uuid, in_force bool, number_key text, \
+         confirm_until timestamptz, confirm_spent_at timestamptz",
     ),
     (
         "paused_actions",
@@ -298,25 +317,94 @@ async fn an_account_that_may_not_create_roles_migrates_all_the_same() {
     }
     let store = migrate_as_a_plain_account(server.options().database("plain_two")).await;
     let may = "SELECT count(*) FROM pg_class WHERE relnamespace = 'v1'::regnamespace AND has_table_privilege('smshook_read', oid, 'SELECT')";
-    assert_eq!(count(store.pool(), may).await, 11);
+    assert_eq!(count(store.pool(), may).await, 14);
+}
+
+/// A database as it was at this version, with these rows in it.
+async fn database_of(beside: &TestDatabase, version: i64, rows: &[&str]) -> (String, PgPool) {
+    let name = format!("{}_at_{}", beside.name, version % 1_000_000);
+    let pool = PgPool::connect_with(empty_database(beside, &name, None).await)
+        .await
+        .unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let migrations = smshook::store::MIGRATIONS
+        .iter()
+        .filter(|migration| migration.version <= version);
+    sqlx::migrate::Migrator::with_migrations(migrations.cloned().collect())
+        .run(&mut *connection)
+        .await
+        .unwrap();
+    for row in rows {
+        execute(&mut connection, (*row).to_owned()).await.unwrap();
+    }
+    (name, pool)
+}
+
+#[tokio::test]
+async fn opt_outs_of_before_the_evidence_keep_holding_and_have_become_evidence() {
+    let beside = TestDatabase::new().await;
+    let rows = [
+        "INSERT INTO smshook.messages (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable,
+             recipient, recipient_raw, text, raw, sent_at)
+         SELECT id, 'main', sha256(id::text::bytea), gen_random_uuid(), '+5215512345678', '', true, '+15550009999', '', text, '', at
+         FROM (VALUES ('00000000-0000-7000-8000-000000000001'::uuid, 'Stop it', '2026-01-02T03:04:05Z'::timestamptz),
+                      ('00000000-0000-7000-8000-000000000002'::uuid, 'START', '2026-01-03T03:04:05Z')) AS m (id, text, at)",
+        "INSERT INTO smshook.jobs (message_id, state, kind, action, lane, send_to, send_group, finished_at)
+         VALUES ('00000000-0000-7000-8000-000000000001', 'done', 'opt_out_confirmation', 'opt_out_confirmation', 1,
+             '+5215512345678', 'default', now())",
+        "INSERT INTO smshook.opt_outs (suppression_group, number, source, message_id, keyword, tier, opted_out_at, opted_in_at,
+             opted_in_source, opted_in_message_id)
+         VALUES ('default', '+5215512345678', 'message', '00000000-0000-7000-8000-000000000001', 'stop', 2,
+                 '2026-01-02T03:04:05Z', '2026-01-03T03:04:06Z', 'message', '00000000-0000-7000-8000-000000000002'),
+                ('default', '+5491123456789', 'operator', NULL, NULL, NULL, now(), NULL, NULL, NULL)",
+        "INSERT INTO smshook.sends (job_id, conversation_id, reference, opt_out_id)
+         SELECT j.id, gen_random_uuid(), 'ref-1', o.id FROM smshook.jobs j, smshook.opt_outs o WHERE o.tier = 2",
+    ];
+    let (name, pool) = database_of(&beside, 20_261_121_000_004, &rows).await;
+    let store = Store::from_pool(pool.clone());
+    store.migrate().await.unwrap();
+    let events: Vec<(String, String, Option<String>, Option<String>)> = sqlx::query_as(
+        "SELECT event, number_key, coalesce(words, reference), confirmation FROM v1.consent_events ORDER BY id",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    let event = |event: &str, key: &str, words: Option<&str>, confirmation: Option<&str>| {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        (event.to_owned(), key.to_owned(), owned(words), owned(confirmation))
+    };
+    assert_eq!(
+        events,
+        [
+            event("opt_out", "+525512345678", Some("Stop it"), Some("owed")),
+            event(
+                "opt_out",
+                "+541123456789",
+                None,
+                Some("asked for by another way than a text")
+            ),
+            event("confirmed", "+525512345678", Some("ref-1"), None),
+            event("opt_in", "+525512345678", Some("START"), None),
+        ]
+    );
+    assert!(store.has_opted_out("default", "+541123456789").await.unwrap());
+    assert!(!store.has_opted_out("default", "+5215512345678").await.unwrap());
+    let spent =
+        "SELECT count(*) FROM smshook.opt_outs WHERE confirm_job_id IS NOT NULL AND confirm_spent_at IS NOT NULL";
+    assert_eq!(
+        count(&pool, spent).await,
+        1,
+        "a confirmation that was sent is not sent again"
+    );
+    pool.close().await;
+    drop_database(&beside, &name).await;
 }
 
 #[tokio::test]
 async fn an_older_database_is_brought_up_to_date_without_rewriting_its_tables() {
     const TABLES: [&str; 4] = ["messages", "jobs", "sends", "gateway_events"];
     let beside = TestDatabase::new().await;
-    let name = format!("{}_older", beside.name);
-    let options = empty_database(&beside, &name, None).await;
-    let pool = PgPool::connect_with(options.clone()).await.unwrap();
-    let mut connection = pool.acquire().await.unwrap();
-    let migrations = smshook::store::MIGRATIONS
-        .iter()
-        .filter(|migration| migration.version < 20_261_121_000_004);
-    sqlx::migrate::Migrator::with_migrations(migrations.cloned().collect())
-        .run(&mut *connection)
-        .await
-        .unwrap();
-    for statement in [
+    let rows = [
         "INSERT INTO smshook.messages (id, endpoint, dedupe_key, conversation_id, sender, sender_raw, sender_answerable,
              recipient, recipient_raw, text, raw)
          VALUES (gen_random_uuid(), 'main', sha256('1'), gen_random_uuid(), '+15551230001', '', true, '', '', 'old', 'old')",
@@ -324,9 +412,8 @@ async fn an_older_database_is_brought_up_to_date_without_rewriting_its_tables() 
          VALUES (gen_random_uuid(), 'main', 'unread', sha256('1'), 'old')",
         "INSERT INTO smshook.gateway_events (id, endpoint, kind, raw_sha256, raw)
          VALUES (gen_random_uuid(), 'main', 'sent', sha256('1'), 'old')",
-    ] {
-        execute(&mut connection, statement.to_owned()).await.unwrap();
-    }
+    ];
+    let (name, pool) = database_of(&beside, 20_261_121_000_003, &rows).await;
     let files = async || {
         sqlx::query_scalar::<_, i64>(
             "SELECT relfilenode::int8 FROM pg_class
@@ -347,7 +434,6 @@ async fn an_older_database_is_brought_up_to_date_without_rewriting_its_tables() 
         WHERE m.verified AND NOT m.encrypted AND m.media IS NULL AND m.missing_parts IS NULL AND m.text = 'old'
           AND q.verified AND e.verified AND e.state IS NULL";
     assert_eq!(count(&pool, as_before).await, 1);
-    drop(connection);
     pool.close().await;
     drop_database(&beside, &name).await;
 }

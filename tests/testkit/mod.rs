@@ -140,6 +140,12 @@ impl PrivateServer {
         self.options.clone()
     }
 
+    /// All that the server has logged.
+    pub(crate) fn log_text(&self) -> String {
+        let log = self.server.as_ref().expect("a running server").log();
+        fs::read_to_string(log).expect("read the server's log")
+    }
+
     /// Stops the server without any mercy for its sessions; the next start recovers from the log.
     pub(crate) async fn stop_immediate(&mut self) {
         if let Some(server) = self.server.take() {

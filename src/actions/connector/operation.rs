@@ -365,6 +365,7 @@ impl<'a> Run<'a> {
                 operation: Some(name.as_str()),
                 credential: credential.as_ref(),
                 redaction: &redaction,
+                look: None,
             };
             let now = Utc::now();
             let answer = match letter.send(&self.connection.client, now).await {

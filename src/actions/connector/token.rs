@@ -79,7 +79,7 @@ async fn fetch(client: &Client, spec: &TokenSpec, knobs: &Value) -> Result<Token
         .map_err(|error| Outcome::Pause(format!("the request for a token cannot be made: {error}")))?;
     let url = dispatch.url.clone();
     let begun = Instant::now();
-    let answer = client.send(dispatch, spec.request.max_response_bytes).await;
+    let answer = client.send(dispatch, spec.request.max_response_bytes, None).await;
     if let Some(observer) = client.observer() {
         observer(&Exchange {
             operation: Some("token"),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::ReplyChannel;
+use crate::store::{Guard, Withheld};
 
 fn channel(origin: &str) -> ReplyChannel {
     let mut request = spec(origin);
@@ -17,6 +18,7 @@ fn channel(origin: &str) -> ReplyChannel {
         max_text_chars: 160,
         sample_answer: "{}".to_owned(),
         sample_status: 202,
+        opted_out: Vec::new(),
     }
 }
 
@@ -26,10 +28,15 @@ async fn reply_with(script: &Script, job: &Job, channel: &ReplyChannel, text: &s
         channel,
         text: &text,
         on_unknown,
+        on_opt_out: &[],
         skip_if_gateway_rule_matched: true,
     };
-    let limits = loop_limits(&LoopGuard { limits: Vec::new() });
-    let client = client(&channel.request);
+    let limits = loop_limits(&LoopGuard {
+        limits: Vec::new(),
+        same_reply: None,
+        same_text: None,
+    });
+    let client = client_with(&channel.request, Connections::SingleAfterLook);
     super::super::reply::run(&script.journal(), &client, &limits, job, &reply).await
 }
 
@@ -74,7 +81,11 @@ async fn nothing_is_sent_unless_the_gate_is_clear() {
             Outcome::Cancel("it is too late to send this".to_owned()),
         ),
         (
-            SendGate::LoopGuard("5 texts".to_owned()),
+            SendGate::LoopGuard(Withheld {
+                guard: Guard::Rate,
+                reason: "the sender has had 5 texts".to_owned(),
+                clears_at: job().claimed_at,
+            }),
             Outcome::Cancel("loop guard: the sender has had 5 texts".to_owned()),
         ),
         (
@@ -209,6 +220,7 @@ async fn a_preview_shows_the_text_and_who_would_get_it() {
     let channel = channel("http://127.0.0.1:9");
     let text = Template::compile("Hi {{ m.name }}").unwrap();
     let reply = Reply {
+        on_opt_out: &[],
         channel: &channel,
         text: &text,
         on_unknown: OnUnknown::Skip,
@@ -220,4 +232,42 @@ async fn a_preview_shows_the_text_and_who_would_get_it() {
         (&json!("+14155550100"), &json!("Hi Ann"), &json!(6))
     );
     assert!(!preview.to_string().contains(SECRET));
+}
+
+#[tokio::test]
+async fn an_opt_out_that_the_last_look_finds_ends_the_reply_and_takes_its_record_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let channel = channel(&format!("http://{}", listener.local_addr().unwrap()));
+    for (look, kind, expected) in [
+        (
+            LookAnswer::Suppressed,
+            JobKind::Action,
+            "the sender opted out while this was about to be sent",
+        ),
+        (
+            LookAnswer::Suppressed,
+            JobKind::OptOutConfirmation,
+            "or its five minutes were over",
+        ),
+        (
+            LookAnswer::Broken,
+            JobKind::Action,
+            "the last look at opt-outs failed: the table is gone",
+        ),
+    ] {
+        let script = Script { look, ..Script::new() };
+        let job = Job { kind, ..job() };
+        let outcome = reply_with(&script, &job, &channel, "Hi", OnUnknown::Skip).await;
+        let (Outcome::Cancel(reason) | Outcome::Retry { error: reason, .. }) = &outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(reason.ends_with(expected), "{reason}");
+        assert_eq!(
+            matches!(outcome, Outcome::Retry { .. }),
+            matches!(look, LookAnswer::Broken)
+        );
+        assert!(script.saved()[0]["sending"].is_object() && script.last()["sending"].is_null());
+        let (mut socket, _) = listener.accept().await.unwrap();
+        assert_eq!(socket.read(&mut [0; 1]).await.unwrap(), 0, "something was written");
+    }
 }

@@ -10,7 +10,7 @@ fn ready(spec: &HttpSpec) -> Dispatch {
 }
 
 async fn send(spec: &HttpSpec) -> Result<Answer, Failure> {
-    client(spec).send(ready(spec), spec.max_response_bytes).await
+    client(spec).send(ready(spec), spec.max_response_bytes, None).await
 }
 
 #[tokio::test]
@@ -104,11 +104,11 @@ async fn a_tls_handshake_that_fails_or_hangs_is_certainly_not_sent() {
     let spec = spec(&format!("https://{}", silent.local_addr().unwrap()));
     let kind = Kind {
         allowed: spec.allow_private.clone(),
-        keeps_connections: false,
+        connections: Connections::Single,
         tls: true,
     };
     let impatient = Client::build(&kind, Duration::from_millis(50)).unwrap();
-    let failure = impatient.send(ready(&spec), 0).await.err().unwrap();
+    let failure = impatient.send(ready(&spec), 0, None).await.err().unwrap();
     assert_eq!(failure, Failure::NotSent("no connection in time".to_owned()));
 }
 

@@ -6,6 +6,7 @@
 
 mod clock;
 mod endpoints;
+mod notices;
 mod outside;
 mod report;
 mod storage;

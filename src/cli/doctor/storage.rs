@@ -3,6 +3,7 @@
 use chrono::Utc;
 
 use super::clock::Reading;
+use super::notices;
 use super::report::{Check, Report};
 use crate::app::Database;
 use crate::cli::output;
@@ -71,6 +72,7 @@ async fn contents(store: &Store, report: &mut Report) {
     }
     if facts.pending.is_empty() {
         queue(store, report).await;
+        notices::check(store, report).await;
     }
 }
 
@@ -136,6 +138,10 @@ async fn queue(store: &Store, report: &mut Report) {
         Err(error) => report.add(failure("queue", &error)),
         Ok(due) => report.add(oldest(&due, &paused)),
     }
+    match store.loops_held().await {
+        Err(error) => report.add(failure("loop guard", &error)),
+        Ok(held) => report.add(loop_guard(held)),
+    }
     match store.quarantine_size().await {
         Err(error) => report.add(failure("quarantine", &error)),
         Ok(0) => report.add(Check::ok("quarantine", "empty")),
@@ -148,6 +154,19 @@ async fn queue(store: &Store, report: &mut Report) {
             "the view v1.quarantine says why; after mending the gateway's file, `smshook messages replay` reads them again",
         )),
     }
+}
+
+/// Held back is not broken: but somebody may wait for an answer, or a rule answers a machine.
+fn loop_guard(held: i64) -> Check {
+    if held == 0 {
+        return Check::ok("loop guard", "holds nothing back");
+    }
+    Check::warning(
+        "loop guard",
+        format!("holds replies back in {}", count(held, "conversation", "conversations")),
+        "v1.loop_guard shows which, why, and when it lets go by itself; if they are people, raise the limits in [loop_guard]; \
+         if a machine answers us, narrow the rule that answers it",
+    )
 }
 
 fn waiting_for_a_person(jobs: &JobCount) -> Check {
@@ -208,7 +227,7 @@ fn oldest(due: &[JobCount], paused: &[PausedAction]) -> Check {
     }
 }
 
-fn failure(what: &str, error: &StoreError) -> Check {
+pub(super) fn failure(what: &str, error: &StoreError) -> Check {
     let advice = match error {
         StoreError::Unavailable(_) => UNREACHABLE,
         _ => "`smshook migrate` brings the tables up to date; else the database's log says more",
@@ -221,7 +240,7 @@ fn count(number: i64, one: &str, more: &str) -> String {
 }
 
 /// Seconds in the largest unit that they fill.
-fn span(seconds: i64) -> String {
+pub(super) fn span(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7_200 => format!("{} min", seconds / 60),

@@ -278,7 +278,7 @@ impl<'a> Line<'a> {
             self.screen.show(&Event::LeftOut {
                 action: left.action.clone(),
                 rule: left.rule.clone(),
-                why: rules_test::reason(left.reason),
+                why: left.reason.why(),
             })?;
         }
         self.would = self.previews_of(&message, &explanation)?;

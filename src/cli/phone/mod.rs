@@ -192,7 +192,7 @@ async fn talk(
     };
     let mut line = Line::open(setting, running, hears, screen, arguments).await?;
     let from = line.number().to_owned();
-    let opted_out = running.store().has_opted_out(&endpoint.suppression_group, &from).await;
+    let opted_out = running.store().has_opted_out(endpoint.suppression_group(), &from).await;
     screen.show(&Event::Ready {
         endpoint: endpoint.name.clone(),
         gateway: endpoint.gateway.name.clone(),

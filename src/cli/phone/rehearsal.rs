@@ -89,6 +89,8 @@ impl Rehearsal {
                 rehearsed.push(action.name.clone());
             }
         }
+        // What is said here is nobody's consent, and its events have the numbers of real ones.
+        config.webhooks.clear();
         config.actions.insert(PROBE.to_owned(), probe()?);
         stays_here(&config, asked)?;
         Ok(Self {

@@ -1,4 +1,4 @@
-//! Endpoints: names and paths, numbers, consent texts, and what the rooms beside this one make of the rest.
+//! Endpoints: names and paths, numbers, and what the rooms beside this one make of the rest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,31 +8,22 @@ use url::Url;
 
 use super::Reader;
 use super::gateway::OwnGateways;
-use super::http::Spot;
-use crate::config::file::{self, TextOrNone};
+use crate::config::action::ActionSpec;
+use crate::config::file::{self, AnswerText};
 use crate::config::secret::SecretSource;
 use crate::config::tree::Place;
 use crate::config::{Endpoint, Mode};
-use crate::consent::{Additions, PhrasePolicy, Vocabulary, VocabularyError, normalise};
 use crate::gateway::{Gateway, Reading};
-use crate::phone::{self, Kind, NumberFormat};
+use crate::phone::NumberFormat;
 use crate::rules::EndpointPolicy;
 use crate::signature::Keys;
-use crate::template::Template;
-
-/// Sent once to somebody who opted out; it must be final and must not advertise.
-const OPT_OUT_TEXT: &str =
-    "You have been unsubscribed and will get no more messages from us. Reply START to subscribe again.";
-/// Sent to somebody who opted in again.
-const OPT_IN_TEXT: &str = "You are subscribed again. Reply STOP to unsubscribe.";
 
 /// Long enough for the parts that a gateway sends one after another, short enough for an answer.
 const REASSEMBLY_WAIT: Duration = Duration::from_secs(10);
-const DEFAULT_GROUP: &str = "default";
 
 impl Reader<'_> {
-    /// All of them; `server` is how the world reaches the public listener.
-    pub(super) fn endpoints(&mut self, server: Option<&Url>) -> Vec<Endpoint> {
+    /// All of them; `server` is how the world reaches the public listener, `actions` what they may set going.
+    pub(super) fn endpoints(&mut self, server: Option<&Url>, actions: &BTreeMap<String, ActionSpec>) -> Vec<Endpoint> {
         let own = self.own_gateways();
         let mut seen: Vec<(String, String)> = Vec::new();
         let mut endpoints = Vec::new();
@@ -53,7 +44,7 @@ impl Reader<'_> {
                 }
             }
             seen.push((typed.name.clone(), typed.path.clone()));
-            endpoints.extend(self.endpoint(&place, typed, &own, server));
+            endpoints.extend(self.endpoint(&place, typed, &own, (server, actions)));
         }
         if self.document.items(&Place::root().key("endpoint")).unwrap_or_default() == 0 {
             self.error(
@@ -70,12 +61,15 @@ impl Reader<'_> {
         place: &Place,
         typed: file::Endpoint,
         own: &OwnGateways,
-        server: Option<&Url>,
+        (server, actions): (Option<&Url>, &BTreeMap<String, ActionSpec>),
     ) -> Option<Endpoint> {
         let numbers = self.numbers(place, &typed);
         let recipients = self.recipients(&place.key("recipients"), &typed.recipients);
-        let texts = self.texts(&place.key("consent"), &typed.consent);
-        let vocabulary = self.vocabulary(&place.key("consent"), &typed.consent);
+        let consent_place = place.key("consent");
+        let texts = self.consent_texts(&consent_place, &typed.consent);
+        let vocabulary = self.vocabulary(&consent_place, &typed.consent);
+        let on_opt_out = self.follow_actions(&consent_place.key("on_opt_out"), &typed.consent.on_opt_out, actions);
+        let on_opt_in = self.follow_actions(&consent_place.key("on_opt_in"), &typed.consent.on_opt_in, actions);
         let reassembly_wait = self.duration_within(
             &place.key("reassembly_wait"),
             typed.reassembly_wait.as_ref(),
@@ -83,26 +77,22 @@ impl Reader<'_> {
             "\"1s\" to \"1m\"",
         );
         let keep_refused = self.keep_refused(place, typed.keep_refused.as_ref());
-        let suppression_group = typed
-            .suppression_group
-            .clone()
-            .unwrap_or_else(|| DEFAULT_GROUP.to_owned());
-        self.check_name(
-            &place.key("suppression_group"),
-            "a suppression group",
-            &suppression_group,
-        );
+        let groups = self.groups(place, &typed);
         let verified = self.verified(place, &typed, own, server)?;
         let gateway = verified.gateway;
+        self.reply_number(place, numbers.unwrap_or(gateway.numbers));
         let has_reply = typed.reply.is_some();
         let reply = typed
             .reply
             .as_ref()
             .and_then(|reply| self.reply_channel(place, &gateway, reply));
-        if !has_reply && texts.help.is_some() {
+        let has_help_text = !matches!(typed.consent.help_text, None | Some(AnswerText::None));
+        if reply.is_some() && texts.is_anonymous {
+            self.check_brand(&consent_place);
+        } else if !has_reply && has_help_text {
             let help = "add `reply = { token = { env = \"SMS_API_TOKEN\" } }` to the endpoint";
             self.warn(
-                &place.key("consent").key("help_text"),
+                &consent_place.key("help_text"),
                 "this endpoint cannot reply, so this is never sent",
                 help,
             );
@@ -110,6 +100,9 @@ impl Reader<'_> {
         let policy = EndpointPolicy {
             endpoint: typed.name.clone(),
             vocabulary,
+            groups,
+            on_opt_out,
+            on_opt_in,
             can_reply: reply.is_some(),
             confirm_opt_out: texts.opt_out.is_some(),
             confirm_opt_in: texts.opt_in.is_some(),
@@ -137,7 +130,7 @@ impl Reader<'_> {
             opt_in_text: texts.opt_in,
             help_text: texts.help,
             skip_reply_if_gateway_rule_matched: typed.skip_reply_if_gateway_rule_matched,
-            suppression_group,
+            store_text: typed.store_text.unwrap_or(true),
         })
     }
 
@@ -165,36 +158,6 @@ impl Reader<'_> {
         })
     }
 
-    fn texts(&mut self, place: &Place, typed: &file::Consent) -> Texts {
-        Texts {
-            opt_out: self.text(
-                &place.key("opt_out_text"),
-                typed.opt_out_text.as_ref(),
-                Some(OPT_OUT_TEXT),
-            ),
-            opt_in: self.text(&place.key("opt_in_text"), typed.opt_in_text.as_ref(), Some(OPT_IN_TEXT)),
-            help: self.text(&place.key("help_text"), typed.help_text.as_ref(), None),
-        }
-    }
-
-    /// Our numbers by what the gateway says in their place.
-    fn recipients(&mut self, place: &Place, typed: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        for (said, number) in typed {
-            let is_ours = match phone::normalise(number, &NumberFormat::E164).kind() {
-                Kind::Number => number.starts_with('+'),
-                kind => kind == Kind::Short,
-            };
-            if said.trim().is_empty() {
-                let help = "write what the gateway says in its place, such as a device's ID";
-                self.error(&place.key(said), "this number stands for nothing", help);
-            } else if !is_ours {
-                let help = "write it with `+` and the country's code, such as \"+15551234567\", or as a short code";
-                self.error(&place.key(said), "this is not a number of yours", help);
-            }
-        }
-        typed.clone()
-    }
-
     fn path(&mut self, place: &Place, path: &str) {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
         let sound = path.starts_with('/') && path.len() <= 200 && path.chars().all(plain);
@@ -216,66 +179,6 @@ impl Reader<'_> {
             })
             .ok()
     }
-
-    fn vocabulary(&mut self, place: &Place, typed: &file::Consent) -> Vocabulary {
-        let additions = Additions {
-            opt_out: typed.opt_out_words.clone(),
-            opt_in: typed.opt_in_words.clone(),
-            help: typed.help_words.clone(),
-            exempt: typed.exempt.clone(),
-            phrases: match typed.phrases {
-                None | Some(file::Phrases::Suppress) => PhrasePolicy::Suppress,
-                Some(file::Phrases::Review) => PhrasePolicy::Review,
-            },
-        };
-        Vocabulary::with(&additions).unwrap_or_else(|errors| {
-            for error in errors {
-                let help = "the built-in words are always on and can only be added to; `exempt` takes a few out";
-                self.error(&word_at(place, typed, &error), error.to_string(), help);
-            }
-            Vocabulary::default()
-        })
-    }
-
-    fn text(&mut self, place: &Place, typed: Option<&TextOrNone>, default: Option<&str>) -> Option<Template> {
-        match typed {
-            Some(TextOrNone::None) => None,
-            Some(TextOrNone::Text(text)) if text.trim().is_empty() => {
-                self.error(place, "this text is empty", "write `false` to send none");
-                None
-            }
-            Some(TextOrNone::Text(text)) => self.template(&Spot::typed(place.clone()), text),
-            None => self.template(&Spot::typed(place.clone()), default?),
-        }
-    }
-}
-
-/// Where the word stands that an error is about.
-fn word_at(place: &Place, typed: &file::Consent, error: &VocabularyError) -> Place {
-    let (VocabularyError::Empty(word)
-    | VocabularyError::TooLong(word)
-    | VocabularyError::Taken { word, .. }
-    | VocabularyError::Fixed(word)
-    | VocabularyError::Unknown(word)) = error;
-    let lists = [
-        ("exempt", &typed.exempt),
-        ("opt_out_words", &typed.opt_out_words),
-        ("opt_in_words", &typed.opt_in_words),
-        ("help_words", &typed.help_words),
-    ];
-    let found = lists.into_iter().find_map(|(key, words)| {
-        let item = words
-            .iter()
-            .position(|typed| typed == word || normalise(typed) == *word)?;
-        Some(place.key(key).item(item))
-    });
-    found.unwrap_or_else(|| place.clone())
-}
-
-struct Texts {
-    opt_out: Option<Template>,
-    opt_in: Option<Template>,
-    help: Option<Template>,
 }
 
 /// What came of an endpoint's gateway and secrets.

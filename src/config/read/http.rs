@@ -509,7 +509,7 @@ impl Reader<'_> {
         })
     }
 
-    fn sign(&mut self, spot: &Spot, typed: &file::Sign) -> Option<SignSpec> {
+    pub(super) fn sign(&mut self, spot: &Spot, typed: &file::Sign) -> Option<SignSpec> {
         let file::SignScheme::StandardWebhooks = typed.scheme;
         let spot = spot.key("secrets");
         if typed.secrets.is_empty() {

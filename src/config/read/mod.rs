@@ -6,17 +6,22 @@
 mod action;
 mod auth;
 mod connector;
+mod consent;
 mod email;
 mod endpoint;
 mod gateway;
 mod http;
 mod knobs;
+mod numbers;
+mod privacy;
 mod quantity;
 mod reply;
 mod rule;
 mod settings;
 mod verification;
+mod webhook;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -31,7 +36,7 @@ use super::mask::mask;
 use super::problem::{self, Location, Problem, Problems, Severity};
 use super::secret::{self, SecretError, SecretSource};
 use super::tree::{Document, Mistake, MistakeKind, Place, nearest};
-use super::{Admin, Config, Database, Loaded, LoopGuard, ReplyLimit, Server, Worker};
+use super::{Admin, Config, Database, Loaded, LoopGuard, ReplyLimit, SameTextLimit, Server, Worker};
 
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -53,6 +58,7 @@ pub(super) fn read(file: &str, text: &str, environment: Environment<'_>) -> Resu
             config,
             warnings,
             generated_secrets: reader.generated_secrets,
+            erasure_key_file: reader.erasure_key_file,
         }),
         (errors, _) => {
             let errors = errors
@@ -114,6 +120,9 @@ struct Reader<'a> {
     environment: Environment<'a>,
     data_dir: PathBuf,
     generated_secrets: Vec<PathBuf>,
+    erasure_key_file: Option<PathBuf>,
+    /// Suppression keys of every number that the configuration says is ours.
+    own_numbers: BTreeSet<String>,
     notes: Notes,
 }
 
@@ -125,6 +134,8 @@ impl<'a> Reader<'a> {
             environment,
             data_dir: PathBuf::new(),
             generated_secrets: Vec::new(),
+            erasure_key_file: None,
+            own_numbers: BTreeSet::new(),
             notes: Notes::default(),
         }
     }
@@ -139,10 +150,13 @@ impl<'a> Reader<'a> {
         let database = self.database(&root.database);
         let worker = self.worker(&root.worker);
         let loop_guard = self.loop_guard(&root.loop_guard);
+        let retention = self.retention(&root.retention);
+        let erasure_key = self.erasure_key(root.privacy.erasure_key.as_ref(), database.url.is_none());
         let actions = self.actions();
-        let endpoints = self.endpoints(server.public_url.as_ref());
-        let rulebook = self.rules(&actions);
+        let endpoints = self.endpoints(server.public_url.as_ref(), &actions);
+        let rulebook = self.rules(&actions, &endpoints);
         self.check_replies(&actions, &endpoints);
+        let webhooks = self.webhooks();
         (!endpoints.is_empty()).then(|| Config {
             is_default: false,
             data_dir: self.data_dir.clone(),
@@ -151,6 +165,10 @@ impl<'a> Reader<'a> {
             database,
             worker,
             loop_guard,
+            retention,
+            erasure_key,
+            own_numbers: std::mem::take(&mut self.own_numbers),
+            webhooks,
             endpoints,
             actions,
             rulebook,
@@ -205,6 +223,11 @@ impl<'a> Reader<'a> {
     /// An error about the key `key` of the table at `place`, whose value is not shown.
     fn error_at_key(&mut self, place: &Place, key: &str, what: String, help: String) {
         self.notes.suspects.push(key.to_owned());
+        self.error_on_key(place, key, what, help);
+    }
+
+    /// An error about the key `key` itself of the table at `place`.
+    fn error_on_key(&mut self, place: &Place, key: &str, what: String, help: String) {
         self.notes.found.push(Note {
             severity: Severity::Error,
             span: self.document.key_span(place, key),
@@ -459,7 +482,44 @@ impl<'a> Reader<'a> {
                     .collect()
             },
         );
-        LoopGuard { limits }
+        LoopGuard {
+            limits,
+            same_reply: self.same_reply(&place.key("same_reply"), typed.same_reply.as_ref()),
+            same_text: self.same_text(&place.key("same_text"), typed.same_text.as_ref()),
+        }
+    }
+
+    fn same_reply(&mut self, place: &Place, typed: Option<&file::Switch<file::Limit>>) -> Option<ReplyLimit> {
+        match typed {
+            None => Some(ReplyLimit {
+                replies: 2,
+                within: Duration::from_mins(30),
+            }),
+            Some(file::Switch::Off) => None,
+            Some(file::Switch::On(limit)) => Some(self.reply_limit(place, limit)),
+        }
+    }
+
+    fn same_text(&mut self, place: &Place, typed: Option<&file::Switch<file::SameText>>) -> Option<SameTextLimit> {
+        let (texts, within, silence) = (3, Duration::from_mins(10), Duration::from_hours(1));
+        let typed = match typed {
+            None => return Some(SameTextLimit { texts, within, silence }),
+            Some(file::Switch::Off) => return None,
+            Some(file::Switch::On(typed)) => typed,
+        };
+        if typed.texts == 1 {
+            self.error(
+                &place.key("texts"),
+                "the first text is not the same as an earlier one",
+                "write 2 or more, or `same_text = false`",
+            );
+        }
+        let texts = self.count(&place.key("texts"), Some(typed.texts), 3);
+        Some(SameTextLimit {
+            texts: u32::try_from(texts).unwrap_or(u32::MAX),
+            within: self.duration(&place.key("within"), Some(&typed.within), within),
+            silence: self.duration(&place.key("silence"), Some(&typed.silence), silence),
+        })
     }
 
     fn reply_limit(&mut self, place: &Place, typed: &file::Limit) -> ReplyLimit {

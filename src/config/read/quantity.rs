@@ -9,6 +9,15 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 
 /// The same, or zero.
 pub(super) fn duration_or_none(text: &str) -> Option<Duration> {
+    span(text).filter(|duration| *duration <= Duration::from_hours(24 * 366))
+}
+
+/// As [`duration`], up to a hundred years: how long something is kept.
+pub(super) fn age(text: &str) -> Option<Duration> {
+    span(text).filter(|age| !age.is_zero() && *age <= Duration::from_hours(24 * 36_525))
+}
+
+fn span(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let seconds = match unit {
         "ms" => 0.001,
@@ -18,8 +27,7 @@ pub(super) fn duration_or_none(text: &str) -> Option<Duration> {
         "d" => 86_400.0,
         _ => return None,
     };
-    let duration = Duration::try_from_secs_f64(number * seconds).ok()?;
-    (duration <= Duration::from_hours(24 * 366)).then_some(duration)
+    Duration::try_from_secs_f64(number * seconds).ok()
 }
 
 /// `"512B"`, `"256KiB"`, `"1MiB"`, in whole bytes; at least 1 B and at most 64 MiB.
@@ -61,6 +69,14 @@ mod tests {
         }
         assert_eq!(duration_or_none("0s"), Some(Duration::ZERO));
         assert_eq!(duration_or_none("0"), None);
+    }
+
+    #[test]
+    fn an_age_may_be_longer_than_a_year_and_is_above_zero() {
+        assert_eq!(age("1825d"), Some(Duration::from_hours(24 * 1825)));
+        for wrong in ["0d", "90", "99999d", "5y"] {
+            assert_eq!(age(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Reader;
+use crate::config::Endpoint;
 use crate::config::action::ActionSpec;
 use crate::config::file::{self, Words};
 use crate::config::tree::{Place, nearest};
@@ -11,7 +12,8 @@ use crate::rules::{Matcher, Rule, RuleError, Rulebook, SenderFilter};
 type Make = fn(Vec<String>) -> Result<Matcher, RuleError>;
 
 impl Reader<'_> {
-    pub(super) fn rules(&mut self, actions: &BTreeMap<String, ActionSpec>) -> Rulebook {
+    /// The rules in order; `endpoints` set actions going by themselves.
+    pub(super) fn rules(&mut self, actions: &BTreeMap<String, ActionSpec>, endpoints: &[Endpoint]) -> Rulebook {
         let mut seen = Vec::new();
         let mut rules = Vec::new();
         let mut used = Vec::new();
@@ -33,6 +35,8 @@ impl Reader<'_> {
                 rules.push(rule);
             }
         }
+        let policies = endpoints.iter().map(|endpoint| &endpoint.policy);
+        used.extend(policies.flat_map(|policy| policy.on_opt_out.iter().chain(&policy.on_opt_in).cloned()));
         for action in actions.keys().filter(|action| !used.contains(action)) {
             let place = Place::root().key("action").key(action);
             self.warn(
@@ -174,7 +178,7 @@ impl Reader<'_> {
     }
 
     /// Names must be those of entries, also of entries that have mistakes of their own.
-    fn references(&mut self, place: &Place, kind: &str, typed: &[String]) {
+    pub(super) fn references(&mut self, place: &Place, kind: &str, typed: &[String]) {
         let known = self.names_of(kind);
         for (item, name) in typed.iter().enumerate().filter(|(_, name)| !known.contains(name)) {
             let help = match nearest(name, known.iter().map(String::as_str)) {

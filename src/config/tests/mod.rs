@@ -2,9 +2,12 @@
 
 mod after;
 mod connectors;
+mod consent;
 mod email;
 mod endpoints;
+mod privacy;
 mod replies;
+mod webhooks;
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -33,8 +36,9 @@ fn environment(name: &str) -> Option<String> {
         | "SMSHOOK_ADMIN_TOKEN"
         | "CRM_TOKEN"
         | "DESK_TOKEN" => Some(format!("value-of-{name}")),
-        "CRM_SIGNING_SECRET" => Some(WHSEC.to_owned()),
+        "CRM_SIGNING_SECRET" | "SENDER_SECRET" | "NEXT_SENDER_SECRET" => Some(WHSEC.to_owned()),
         "SMSHOOK_DATABASE_URL" => Some("postgres://a:b@localhost/c".to_owned()),
+        "SMSHOOK_ERASURE_KEY" => Some("0123456789abcdef".repeat(2)),
         "EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -84,7 +88,8 @@ fn the_defaults_load_and_need_nothing_but_a_data_directory() {
     assert!(before.warnings[0].to_string().contains("has not been made yet"));
 
     let secrets = generated_secrets(&Source::Default, &environment);
-    assert_eq!(secrets, [data_dir.join("webhook-secret")]);
+    assert_eq!(secrets, [data_dir.join("erasure-key"), data_dir.join("webhook-secret")]);
+    let secrets = &secrets[1..];
     assert!(ensure_generated_secret(&secrets[0]).unwrap());
     assert!(!ensure_generated_secret(&secrets[0]).unwrap(), "it is made once");
 
@@ -132,7 +137,8 @@ fn the_environment_replaces_the_default_addresses_but_not_those_of_the_file() {
 fn any_secret_can_be_a_generated_one() {
     let text = format!("{ENDPOINT}[admin]\ntoken = {{ generated = \"admin-token\" }}");
     let loaded = loaded(&text);
-    assert_eq!(loaded.generated_secrets, [Path::new("./data/admin-token")]);
+    let of_our_own = ["./data/admin-token", "./data/erasure-key"].map(Path::new);
+    assert_eq!(loaded.generated_secrets, of_our_own);
     assert_eq!(
         loaded.config.admin.token.unwrap().expose_secret().len(),
         64,
@@ -239,14 +245,17 @@ fn what_the_example_calls_a_default_is_one() {
     let kept = loaded(&format!("{ENDPOINT}keep_refused = {{}}")).config;
     assert_eq!(kept.endpoints[0].keep_refused, right.keep_refused);
     assert_eq!(left.keep_refused, None);
-    assert_eq!(left.suppression_group, right.suppression_group);
+    assert_eq!(left.policy.groups, right.policy.groups);
     assert_eq!(
         left.skip_reply_if_gateway_rule_matched,
         right.skip_reply_if_gateway_rule_matched
     );
-    let source = |text: &Option<Template>| text.as_ref().unwrap().source().to_owned();
-    assert_eq!(source(&left.opt_out_text), source(&right.opt_out_text));
-    assert_eq!(source(&left.opt_in_text), source(&right.opt_in_text));
+    let named = "[endpoint.consent]\nbrand = \"Acme\"\ncontact = \"+1 415 555 0100\"\n";
+    let named = &loaded(&format!("{ENDPOINT}{named}")).config.endpoints[0];
+    let source = |texts: &Option<Texts>| texts.as_ref().unwrap().for_language(None).source().to_owned();
+    assert_eq!(source(&named.opt_out_text), source(&right.opt_out_text));
+    assert_eq!(source(&named.opt_in_text), source(&right.opt_in_text));
+    assert_eq!(source(&named.help_text), source(&right.help_text));
     let note = &whole.actions["note"];
     let bare = loaded(&format!("{ENDPOINT}[action.a]\nlog.message = \"x\"")).config;
     let bare = &bare.actions["a"];
@@ -281,6 +290,15 @@ fn what_the_example_calls_a_default_is_one() {
         panic!("b is a reply")
     };
     assert_eq!(reply.on_unknown, OnUnknown::Skip);
+    let webhook = loaded(&format!(
+        "{ENDPOINT}[webhook.a]\nurl = \"https://x.example\"\nsecrets = [\"{WHSEC}\"]"
+    ));
+    let (left, right) = (&webhook.config.webhooks["a"], &whole.webhooks["sender"]);
+    assert_eq!(left.timeout, right.timeout);
+    assert_eq!(
+        (&left.request.allow_private, left.request.allow_http),
+        (&right.request.allow_private, right.request.allow_http)
+    );
 }
 
 /// The names of a struct's fields, as serde knows them.
@@ -322,6 +340,7 @@ fn every_key_there_is_stands_in_the_example() {
     keys.extend(fields::<file::Worker>());
     keys.extend(fields::<file::LoopGuard>());
     keys.extend(fields::<file::Limit>());
+    keys.extend(fields::<file::SameText>());
     keys.extend(fields::<file::Endpoint>());
     keys.extend(fields::<file::EndpointReply>());
     keys.extend(fields::<file::KeepRefused>());
@@ -339,6 +358,7 @@ fn every_key_there_is_stands_in_the_example() {
     keys.extend(fields::<file::Connector>());
     keys.extend(fields::<file::Rate>());
     keys.extend(fields::<file::Email>());
+    keys.extend(fields::<file::Webhook>());
     // For gateway files.
     keys.retain(|key| *key != "credential");
     for key in keys {
@@ -801,9 +821,11 @@ message = { from = "/from", text = "/text" }
 fn consent_texts_have_defaults_and_can_be_left_out() {
     let endpoint = |text: &str| loaded(&format!("{ENDPOINT}{text}")).config.endpoints.remove(0);
     let plain = endpoint("");
-    assert!(plain.opt_out_text.is_some() && plain.opt_in_text.is_some() && plain.help_text.is_none());
-    let none = endpoint("[endpoint.consent]\nopt_out_text = false\nopt_in_text = false");
-    assert!(none.opt_out_text.is_none() && !none.policy.confirm_opt_out && !none.policy.confirm_opt_in);
+    assert!(plain.opt_out_text.is_some() && plain.opt_in_text.is_some() && plain.help_text.is_some());
+    assert!(plain.policy.confirm_opt_out && plain.policy.confirm_opt_in && plain.policy.answer_help);
+    let none = endpoint("[endpoint.consent]\nopt_out_text = false\nopt_in_text = false\nhelp_text = false");
+    assert!(none.opt_out_text.is_none() && none.opt_in_text.is_none() && none.help_text.is_none());
+    assert!(!none.policy.confirm_opt_out && !none.policy.confirm_opt_in && !none.policy.answer_help);
     says("[endpoint.consent]\nopt_out_text = true", "false for none");
     says("[endpoint.consent]\nopt_out_text = \"\"", "empty");
     says("[endpoint.consent]\nphrases = \"on\"", "unknown variant");
@@ -818,7 +840,10 @@ fn consent_words_are_added_and_the_wrong_ones_shown_each() {
         problems.contains("config.toml:7:21\n") && problems.contains("config.toml:8:25\n"),
         "{problems}"
     );
-    assert!(problems.ends_with("2 errors in the configuration"), "{problems}");
+    assert!(
+        problems.ends_with("2 errors in the configuration, 1 warning"),
+        "{problems}"
+    );
     let review = loaded(&format!("{ENDPOINT}[endpoint.consent]\nphrases = \"review\"")).config;
     assert_eq!(
         review.endpoints[0].policy.vocabulary.phrases(),

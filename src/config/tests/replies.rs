@@ -23,7 +23,10 @@ const KEYS: &str = "region = \"eu1\", account = \"12:34\", password = { env = \"
 
 fn text(keys: &str, request: &str) -> String {
     let endpoint = ENDPOINT.replace("mobile-api-connect", "mine");
-    format!("{endpoint}reply = {{ {keys} }}\n{}", gateway(request))
+    format!(
+        "{endpoint}reply = {{ {keys} }}\nconsent = {{ brand = \"Acme\" }}\n{}",
+        gateway(request)
+    )
 }
 
 #[track_caller]

@@ -56,7 +56,7 @@ impl Direct {
         let planned = |item| PlannedItem::of(item, &self.config.rulebook, &endpoint.policy, standing);
         Delivery {
             endpoint: Arc::from(endpoint.name.as_str()),
-            suppression_group: Arc::from(endpoint.suppression_group.as_str()),
+            keep_text: endpoint.store_text,
             raw: Bytes::copy_from_slice(raw.as_bytes()),
             items: items.into_iter().map(planned).collect(),
             verified: standing == Standing::Verified,

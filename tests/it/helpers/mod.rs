@@ -3,7 +3,9 @@
 
 mod direct;
 mod fake;
+mod search;
 mod service;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -26,7 +28,9 @@ use tokio::net::TcpStream;
 
 pub(crate) use direct::{Direct, nonce};
 pub(crate) use fake::{Answer, Asked, Fake};
+pub(crate) use search::{holding, tables};
 pub(crate) use service::Service;
+pub(crate) use wire::{Certificate, Heard, Wire};
 
 use crate::testkit::TestDatabase;
 
