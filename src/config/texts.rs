@@ -184,6 +184,18 @@ mod tests {
     }
 
     #[test]
+    fn the_page_shows_every_built_in_text() {
+        let page = include_str!("../../docs/answers.md");
+        let at = Programme {
+            brand: None,
+            contact: Some("{contact}".to_owned()),
+        };
+        for (code, text) in all(&at).into_iter().chain(all(&Programme::default())) {
+            assert!(page.contains(&text), "{code}: {text}");
+        }
+    }
+
+    #[test]
     fn there_is_no_built_in_text_in_a_language_that_is_not_named() {
         assert_eq!(built_in(Answers::Help, "sv", &Programme::default()), None);
     }

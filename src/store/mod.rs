@@ -21,6 +21,7 @@ mod observe;
 mod operate;
 mod parts;
 mod pauses;
+mod provider;
 mod queue;
 mod refused;
 mod retention;

@@ -453,8 +453,8 @@ async fn copies_of_an_old_stop_do_not_opt_out_again() {
 }
 
 #[tokio::test]
-async fn help_is_answered_where_there_is_a_text_and_never_after_a_stop() {
-    let silent = Shop::open().await;
+async fn help_is_answered_unless_it_is_switched_off_and_never_after_a_stop() {
+    let silent = Shop::with("[endpoint.consent]\nhelp_text = false", "").await;
     silent.settled("HELP").await;
     assert_eq!(jobs_of(silent.app.pool(), "help_reply").await, []);
     let shop = Shop::with("[endpoint.consent]\nhelp_text = \"Acme: call us\"", "").await;
@@ -647,7 +647,12 @@ async fn words_of_many_languages_stop_at_the_door() {
     for (text, event) in events {
         assert_eq!(event.as_deref(), Some("opt_out"), "{text}");
     }
-    assert_eq!(shop.sent(), [CONFIRMATION].repeat(words.len()));
+    let sent = shop.sent();
+    assert_eq!(sent.len(), words.len(), "each once: {sent:?}");
+    let so_many = |start: &str| sent.iter().filter(|text| text.starts_with(start)).count();
+    assert_eq!(so_many("Votre désinscription est enregistrée."), 2, "ARRET: {sent:?}");
+    assert!(so_many(CONFIRMATION) >= 6, "STOP: {sent:?}");
+    assert!(sent.iter().all(|text| text.contains("START")), "{sent:?}");
 }
 
 #[tokio::test]

@@ -200,7 +200,7 @@ fn texts_that_cannot_be_meant_are_shown_where_they_stand() {
 #[test]
 fn a_text_that_no_word_chooses_is_warned_about() {
     let warned = |text: &str| warned(&format!("[endpoint.consent]\n{text}"));
-    let swedish = warned("opt_out_text = { sv = \"Hej\", fr = \"Fini\" }");
+    let swedish = warned("opt_out_text = { eo = \"Hej\", fr = \"Fini\" }");
     assert_eq!(swedish.len(), 1, "{swedish:?}");
     assert!(swedish[0].contains("nothing chooses this text") && swedish[0].contains("config.toml:7:23\n"));
     let all = "opt_out_text = { sv = \"a\" }\nopt_in_text = { sv = \"a\" }\nhelp_text = false";
