@@ -562,7 +562,7 @@ async fn who_is_erased_meanwhile_is_not_told_of() {
         states(service.pool()).await == ["discarded"]
     })
     .await;
-    let reason = "the person was erased before this was told".to_owned();
+    let reason = "the person was erased before it was delivered".to_owned();
     assert_eq!(
         notices(service.pool()).await,
         [("discarded".to_owned(), 2, Some(reason))]
