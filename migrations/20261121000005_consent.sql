@@ -229,8 +229,16 @@ ALTER TABLE smshook.sends
 COMMENT ON COLUMN smshook.sends.text_sha256 IS 'SHA-256 of the conversation and the text: the loop guard recognises the same again by it.';
 COMMENT ON COLUMN smshook.sends.asked_sha256 IS 'The same of the text that it answers.';
 
-ALTER TABLE smshook.gateway_events ADD COLUMN opted_out boolean NOT NULL DEFAULT false;
+ALTER TABLE smshook.gateway_events
+    ADD COLUMN opted_out           boolean NOT NULL DEFAULT false,
+    ADD COLUMN opt_out_recorded_at timestamptz;
 COMMENT ON COLUMN smshook.gateway_events.opted_out IS 'Whether it says that the provider holds the person for opted out.';
+COMMENT ON COLUMN smshook.gateway_events.opt_out_recorded_at IS 'When that was recorded as the opt-out of whom the reply was for.';
+CREATE INDEX gateway_events_opt_outs_to_record ON smshook.gateway_events (received_at)
+    WHERE opted_out AND opt_out_recorded_at IS NULL AND job_id IS NOT NULL;
+
+ALTER TABLE smshook.jobs ADD COLUMN provider_code text;
+COMMENT ON COLUMN smshook.jobs.provider_code IS 'Of a job that follows an opt-out which the provider told of, and not the text: the provider''s code for it.';
 
 CREATE TABLE smshook.erasure_keys (
     fingerprint bytea       PRIMARY KEY CHECK (octet_length(fingerprint) = 32),
@@ -297,6 +305,11 @@ SELECT o.id, o.suppression_group, o.number, o.source, o.message_id, o.keyword, o
        o.confirm_until, o.confirm_spent_at
 FROM smshook.opt_outs o;
 
+CREATE OR REPLACE VIEW v1.gateway_events AS
+SELECT e.id, e.endpoint, e.kind, e.reference, e.gateway_id, e.occurred_at, e.received_at, e.job_id,
+       smshook.readable(e.raw) AS raw, e.state, e.error, e.verified, e.opted_out, e.opt_out_recorded_at
+FROM smshook.gateway_events e;
+
 CREATE VIEW v1.consent_events AS
 SELECT e.id, e.event, e.suppression_group, e.number, e.number_key, e.source, e.effect, e.opt_out_id, e.message_id, e.endpoint,
        e.recipient, e.words, e.keyword, e.tier, e.rules_version, e.language, e.verified, e.asked_at, e.counts_from,
@@ -323,7 +336,7 @@ BEGIN
     FOR c IN
         SELECT v.relname AS view, va.attname AS column, col_description(t.oid, ta.attnum) AS comment
         FROM (VALUES ('messages', 'messages'), ('opt_outs', 'opt_outs'), ('consent_events', 'consent_events'),
-                     ('notices', 'notices'), ('loop_guard', 'loop_trips')) AS n (view, table_name)
+                     ('notices', 'notices'), ('loop_guard', 'loop_trips'), ('gateway_events', 'gateway_events')) AS n (view, table_name)
         JOIN pg_class v ON v.relnamespace = 'v1'::regnamespace AND v.relname = n.view
         JOIN pg_attribute va ON va.attrelid = v.oid AND va.attnum > 0
         JOIN pg_class t ON t.relnamespace = 'smshook'::regnamespace AND t.relname = n.table_name

@@ -112,6 +112,8 @@ pub struct GatewayEvent {
     pub state: Option<DeliveryState>,
     /// Why it failed, in the gateway's words (a code, most often).
     pub error: Option<String>,
+    /// Whether that says that the provider holds the person for opted out.
+    pub opted_out: bool,
 }
 
 /// How far a text of ours is on its way; never goes backwards.

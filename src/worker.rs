@@ -70,6 +70,8 @@ pub struct Worker {
     running: HashMap<Id, Running>,
     attempts: JoinSet<Outcome>,
     unsettled: Vec<Settlement>,
+    /// The actions that follow an opt-out, by endpoint.
+    on_opt_out: HashMap<String, Vec<String>>,
     more: bool,
     /// Whether the paused actions have been given the trial that a start owes them.
     tried: bool,
@@ -117,6 +119,11 @@ impl Worker {
             running: HashMap::new(),
             attempts: JoinSet::new(),
             unsettled: Vec::new(),
+            on_opt_out: config
+                .endpoints
+                .iter()
+                .map(|endpoint| (endpoint.name.clone(), endpoint.policy.on_opt_out.clone()))
+                .collect(),
             more: true,
             tried: false,
             polls: 0,
@@ -360,7 +367,8 @@ impl Worker {
         }
     }
 
-    /// Work of each poll: what could not be settled, jobs of actions that are gone, lanes that a dead process left behind.
+    /// Work of each poll: what could not be settled, jobs of actions that are gone, opt-outs that delivery reports tell of,
+    /// lanes that a dead process left behind.
     async fn sweep(&mut self) {
         self.settle().await;
         if !self.tried {
@@ -371,6 +379,10 @@ impl Worker {
             Ok(0) => {}
             Ok(jobs) => tracing::warn!(jobs, "discarded jobs of actions that are not configured any more"),
             Err(error) => tracing::debug!(error = %error, "could not look for jobs of unknown actions"),
+        }
+        let follows = |endpoint: &str| self.on_opt_out.get(endpoint).cloned().unwrap_or_default();
+        if let Err(error) = self.store.record_reported_opt_outs(follows).await {
+            tracing::warn!(error = %error, "could not record the opt-outs that delivery reports tell of");
         }
         self.polls = self.polls.wrapping_add(1);
         if self.polls.is_multiple_of(POLLS_PER_LANE_CHECK)

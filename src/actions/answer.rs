@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::client::Answer;
 use super::redact::Redaction;
+use crate::config::OptedOutSign;
 use crate::config::action::{CaptureSource, HttpSpec, OnUnknown};
 
 /// Shortest and longest wait that another system can ask of us.
@@ -78,6 +79,25 @@ pub(super) fn judge(
         ));
     }
     Verdict::Refused(error)
+}
+
+/// The code by which an answer says that the provider holds the sender for opted out.
+pub(super) fn opted_out(signs: &[OptedOutSign], answer: &Answer) -> Option<String> {
+    if signs.is_empty() {
+        return None;
+    }
+    let json: Value = serde_json::from_slice(&answer.body).ok()?;
+    signs.iter().find_map(|sign| {
+        let said = match json.pointer(&sign.pointer)? {
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        sign.values
+            .iter()
+            .find(|value| value.eq_ignore_ascii_case(&said))
+            .cloned()
+    })
 }
 
 fn succeeded(spec: &HttpSpec, answer: &Answer, json: Option<&Value>, redaction: &Redaction) -> Verdict {
@@ -152,6 +172,40 @@ pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Dur
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_says_opted_out_only_where_and_as_the_gateways_file_says() {
+        let sign = |pointer: &str, values: &[&str]| OptedOutSign {
+            pointer: pointer.to_owned(),
+            values: values.iter().map(|&value| value.to_owned()).collect(),
+        };
+        let signs = [
+            sign("/code", &["21610", "opted_out"]),
+            sign("/errors/0/code", &["40300"]),
+        ];
+        let said = |body: &str| {
+            let answer = Answer {
+                status: 400,
+                headers: HeaderMap::new(),
+                body: body.as_bytes().to_vec(),
+                complete: true,
+            };
+            opted_out(&signs, &answer)
+        };
+        for (body, code) in [
+            (r#"{"code":21610}"#, Some("21610")),
+            (r#"{"code":" 21610 "}"#, Some("21610")),
+            (r#"{"code":"OPTED_OUT"}"#, Some("opted_out")),
+            (r#"{"code":1,"errors":[{"code":"40300"}]}"#, Some("40300")),
+            (r#"{"code":216100,"message":"21610"}"#, None),
+            (r#"{"code":[21610]}"#, None),
+            (r#"{"errors":[{"code":"1"},{"code":"40300"}]}"#, None),
+            ("21610", None),
+            ("", None),
+        ] {
+            assert_eq!(said(body).as_deref(), code, "{body}");
+        }
+    }
 
     #[test]
     fn retry_after_is_read_as_seconds_or_a_date_and_clamped() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use serde_json::json;
 
-use super::answer::{Verdict, judge};
+use super::answer::{Verdict, judge, opted_out};
 use super::client::{Client, Failure};
 use super::context::{context, operation_key};
 use super::exchange::Letter;
@@ -15,6 +15,7 @@ use super::look::Look;
 use super::progress::{Journal, Progress, Sending};
 use super::redact::Redaction;
 use super::request::Rendered;
+use crate::config::OptedOutSign;
 use crate::config::action::{HttpSpec, OnUnknown};
 use crate::job::{Job, Outcome};
 
@@ -64,6 +65,21 @@ pub(super) async fn exchange(
     request: &Rendered,
     look: Option<&Arc<Look>>,
 ) -> Verdict {
+    watched_exchange(client, job, spec, on_unknown, request, look, &[])
+        .await
+        .0
+}
+
+/// As [`exchange`]; with it the code by which a refusal says that the provider holds the sender for opted out, if it does.
+pub(super) async fn watched_exchange(
+    client: &Client,
+    job: &Job,
+    spec: &HttpSpec,
+    on_unknown: OnUnknown,
+    request: &Rendered,
+    look: Option<&Arc<Look>>,
+    signs: &[OptedOutSign],
+) -> (Verdict, Option<String>) {
     let now = Utc::now();
     let redaction = Redaction::new(spec, job, request);
     let letter = Letter {
@@ -76,10 +92,13 @@ pub(super) async fn exchange(
         look,
     };
     match letter.send(client, now).await {
-        Ok(answer) => judge(spec, on_unknown, &answer, &redaction, now),
-        Err(Failure::NotSent(error)) => Verdict::NotSent(error),
-        Err(Failure::Refused(error)) => Verdict::Refused(error),
-        Err(Failure::Unknown(error)) => Verdict::Unknown(error),
+        Ok(answer) => match judge(spec, on_unknown, &answer, &redaction, now) {
+            done @ Verdict::Done { .. } => (done, None),
+            verdict => (verdict, opted_out(signs, &answer)),
+        },
+        Err(Failure::NotSent(error)) => (Verdict::NotSent(error), None),
+        Err(Failure::Refused(error)) => (Verdict::Refused(error), None),
+        Err(Failure::Unknown(error)) => (Verdict::Unknown(error), None),
     }
 }
 

@@ -275,6 +275,7 @@ impl Actions {
             channel,
             text,
             on_unknown,
+            on_opt_out: &endpoint.policy.on_opt_out,
             skip_if_gateway_rule_matched,
         })
     }

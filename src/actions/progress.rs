@@ -130,6 +130,29 @@ impl Journal {
         })
     }
 
+    /// Notes that the provider refused a text because it holds the sender for opted out: nothing was sent.
+    pub(super) async fn note_opt_out(
+        &self,
+        job: &Job,
+        code: &str,
+        follows: &[String],
+        progress: &mut Progress,
+    ) -> Result<(), Outcome> {
+        progress.sending = None;
+        let Some(store) = self.store() else {
+            return self.save(job, progress).await;
+        };
+        match store.provider_opted_out(job, code, follows, &progress.to_value()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Outcome::Release),
+            Err(error) => {
+                // it was refused and is refused again: that is no reason to wonder whether it was sent
+                self.save(job, progress).await?;
+                Err(passing("the provider's opt-out was not recorded", &error))
+            }
+        }
+    }
+
     /// The look to be taken when the gate was clear and the connection stands.
     pub(super) fn last_look(&self, job: &Job, group: String) -> Arc<Look> {
         match self {

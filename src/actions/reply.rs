@@ -10,7 +10,7 @@ use serde_json::json;
 use super::answer::Verdict;
 use super::client::Client;
 use super::context::{context, operation_key, reply_context};
-use super::http::exchange;
+use super::http::watched_exchange;
 use super::progress::{Journal, Progress, Sending};
 use super::request::Rendered;
 use crate::config::ReplyChannel;
@@ -27,6 +27,8 @@ pub(super) struct Reply<'a> {
     pub(super) channel: &'a ReplyChannel,
     pub(super) text: &'a Template,
     pub(super) on_unknown: OnUnknown,
+    /// What runs when the provider says that the sender has opted out.
+    pub(super) on_opt_out: &'a [String],
     /// Whether a rule of the gateway's own that matched counts as an answer.
     pub(super) skip_if_gateway_rule_matched: bool,
 }
@@ -67,7 +69,16 @@ async fn attempt(
     let (group, again) = pass(job, gate)?;
     let look = journal.last_look(job, group);
     let (spec, on_unknown) = (&reply.channel.request, reply.on_unknown);
-    let verdict = exchange(client, job, spec, on_unknown, &request, Some(&look)).await;
+    let signs = &reply.channel.opted_out;
+    let (verdict, opted_out) = watched_exchange(client, job, spec, on_unknown, &request, Some(&look), signs).await;
+    if let Some(code) = opted_out {
+        journal
+            .note_opt_out(job, &code, reply.on_opt_out, &mut progress)
+            .await?;
+        return Err(Outcome::Cancel(
+            "the provider holds the sender for opted out".to_owned(),
+        ));
+    }
     match verdict {
         Verdict::Done { .. } => {}
         Verdict::NotSent(_) => journal.take_back(job, &mut progress, again).await?,

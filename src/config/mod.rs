@@ -268,6 +268,17 @@ pub struct ReplyChannel {
     pub sample_answer: String,
     /// The status of that answer: the first that means done.
     pub sample_status: u16,
+    /// By what a refusal says that the provider holds the sender for opted out.
+    pub opted_out: Vec<OptedOutSign>,
+}
+
+/// Where in an answer the provider says that it holds somebody for opted out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OptedOutSign {
+    /// A JSON pointer.
+    pub pointer: String,
+    /// The values there that say so; numbers in plain digits.
+    pub values: Vec<String>,
 }
 
 /// Where the configuration is.

@@ -37,6 +37,10 @@ const STRETCHED: [&str; 10] = [
     "remove",
     "revoke",
 ];
+/// English words that are "stop" with another letter inside.
+const NOT_SLIPS: [&str; 4] = ["stoop", "strop", "stomp", "stoup"];
+/// Politeness whose letters may be repeated ("pleaseee").
+const STRETCHED_POLITE: [&str; 6] = ["please", "pls", "plz", "thanks", "thx", "now"];
 /// An English word that differs from "stop" by a repeated letter only.
 const NOT_STRETCHED: &str = "stoop";
 
@@ -471,6 +475,9 @@ impl Vocabulary {
         if token.roles.has(Roles::POLITE) {
             return Some((1, Piece::Polite));
         }
+        if token.id == 0 && is_stretched_polite(token.word) {
+            return Some((1, Piece::Polite));
+        }
         token.roles.has(Roles::FILLER).then_some((1, Piece::Filler))
     }
 
@@ -628,6 +635,9 @@ fn misspelt(word: &str) -> Option<&'static str> {
     if is_nearly_unsubscribe(word) {
         return Some("unsubscribe");
     }
+    if is_stop_with_another_letter(word) {
+        return Some("stop");
+    }
     let squeezed = squeezed(word)?;
     BUILT_IN
         .stretched
@@ -636,12 +646,28 @@ fn misspelt(word: &str) -> Option<&'static str> {
         .filter(|_| word != NOT_STRETCHED)
 }
 
+/// Another letter inside "stop", hit in passing.
+fn is_stop_with_another_letter(word: &str) -> bool {
+    let between = |(start, end): (&str, &str)| {
+        word.strip_prefix(start)
+            .and_then(|rest| rest.strip_suffix(end))
+            .is_some_and(|letters| letters.len() == 1)
+    };
+    [("s", "top"), ("st", "op"), ("sto", "p")].into_iter().any(between) && !NOT_SLIPS.contains(&word)
+}
+
 /// Two slips of the finger at most; what is its own word ("unsubscribed") does not count.
 fn is_nearly_unsubscribe(word: &str) -> bool {
     let other_word = ["ed", "er", "ers", "ing", "es", "bes"]
         .iter()
         .any(|ending| word.ends_with(ending));
     (8..=14).contains(&word.len()) && word.starts_with('u') && !other_word && distance(word, "unsubscribe") <= 2
+}
+
+fn is_stretched_polite(word: &str) -> bool {
+    let squeezed = squeezed(word);
+    let word = squeezed.as_ref().and_then(ShortText::text);
+    word.is_some_and(|word| STRETCHED_POLITE.contains(&word))
 }
 
 /// Levenshtein's distance of two short words: of at most 14 bytes.

@@ -110,6 +110,10 @@ pub fn classify(text: &str, vocabulary: &Vocabulary) -> Option<Decision> {
     }
     let found = vocabulary.keywords_only(words, &GRAMMAR.lexicon).or_else(|| {
         let found = phrase(text, words, vocabulary)?;
+        let found = match without_addresses(text) {
+            None => found,
+            Some(text) => phrase_alone(&text, vocabulary)?,
+        };
         Some(Decision {
             event: vocabulary.phrases().event(),
             ..found
@@ -131,6 +135,11 @@ struct Grammar {
     playful: Vec<u16>,
     told: Vec<u16>,
     prohibitions: Vec<u16>,
+    negators_abroad: Vec<(words::Language, Vec<u16>)>,
+    negators_behind: Vec<u16>,
+    between_abroad: Vec<u16>,
+    wondering: Vec<u16>,
+    own_doing: Vec<u16>,
     /// Normalised.
     reactions: Vec<String>,
     /// [`words::UNSPACED`], sorted.
@@ -150,6 +159,14 @@ static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
         playful: lexicon.numbers(words::PLAYFUL),
         told: lexicon.numbers(words::TOLD),
         prohibitions: lexicon.numbers(words::PROHIBITIONS),
+        negators_abroad: words::NEGATORS_ABROAD
+            .iter()
+            .map(|(language, negators)| (*language, lexicon.numbers(negators)))
+            .collect(),
+        negators_behind: lexicon.numbers(words::NEGATORS_BEHIND),
+        between_abroad: lexicon.numbers(words::BETWEEN_ABROAD),
+        wondering: lexicon.numbers(words::WONDERING),
+        own_doing: lexicon.numbers(words::OWN_DOING),
         reactions: words::list(words::REACTIONS).map(normalise).collect(),
         unspaced: words::UNSPACED
             .iter()
@@ -164,7 +181,7 @@ static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
 
 /// The words before what a mail or message program added.
 fn without_signature<'a, 't>(words: Run<'a, 't>) -> Run<'a, 't> {
-    let signature = |at: usize| at > 0 && words.len() - at <= MAX_SIGNATURE_REST + 2;
+    let signature = |Match { from: at, .. }| at > 0 && words.len() - at <= MAX_SIGNATURE_REST + 2;
     match GRAMMAR.signatures.find(words, signature) {
         None => words,
         Some(found) => words.part(0, found.from),
@@ -219,11 +236,14 @@ fn phrase(text: &str, words: Run<'_, '_>, vocabulary: &Vocabulary) -> Option<Dec
     let tokens = words.tokens;
     let found = grammar
         .refusing
-        .find(words, |at| !is_told(tokens, at))
-        .or_else(|| grammar.stopping.find(words, |at| !is_negated(tokens, at)))
+        .find(words, |found| {
+            !is_told(tokens, found.from) && (found.language == Some("en") || !is_negated_abroad(text, tokens, found))
+        })
+        .or_else(|| grammar.stopping.find(words, |found| !is_negated(tokens, found.from)))
         .map(|Match { from, to, language }| by_phrase(words.part(from, to), language))
         .or_else(|| lone_sentence(text, words, vocabulary))?;
-    grammar.echoes.find(words, |_| true).is_none().then_some(found)
+    let is_instruction = |found: Match| !follows(tokens, found.from, &grammar.own_doing);
+    grammar.echoes.find(words, is_instruction).is_none().then_some(found)
 }
 
 fn by_phrase(matched: Run<'_, '_>, language: Option<&'static str>) -> Decision {
@@ -235,26 +255,50 @@ fn by_phrase(matched: Run<'_, '_>, language: Option<&'static str>) -> Decision {
     }
 }
 
-/// Whether a "don't" (want you to …) stands right before the word at `at`. "Why don't you" is no negation.
-fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
+/// The words before the one at `at` in its sentence, the nearest first.
+fn before<'a, 't>(tokens: &'a [Token<'t>], at: usize) -> impl Iterator<Item = &'a Token<'t>> {
     let before = tokens.get(..at).unwrap_or_default();
-    let mut back = before
-        .iter()
-        .rev()
-        .take_while(|token| !token.ends)
-        .skip_while(|token| has(&GRAMMAR.between, token));
-    let negated = back.next().is_some_and(|token| has(&GRAMMAR.negators, token));
-    negated && back.next().is_none_or(|token| token.word != "why")
+    before.iter().rev().take_while(|token| !token.ends)
+}
+
+/// Whether one of these words stands right before the one at `at`.
+fn follows(tokens: &[Token<'_>], at: usize, numbers: &[u16]) -> bool {
+    before(tokens, at).next().is_some_and(|token| has(numbers, token))
+}
+
+/// Whether a "don't" (want you to …) stands right before the word at `at`. "Why don't you" is no negation; "why would I" is.
+fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
+    let mut back = before(tokens, at).skip_while(|token| has(&GRAMMAR.between, token));
+    if back.next().is_some_and(|token| has(&GRAMMAR.negators, token)) {
+        return back.next().is_none_or(|token| token.word != "why");
+    }
+    follows(tokens, at, &GRAMMAR.wondering) && before(tokens, at).nth(1).is_some_and(|token| token.word == "why")
+}
+
+/// Whether a negation turns the phrase around, in languages other than English. "No, stop" is none.
+fn is_negated_abroad(text: &str, tokens: &[Token<'_>], found: Match) -> bool {
+    let last = tokens.get(..found.to).and_then(<[_]>::last);
+    let behind = tokens.get(found.to).filter(|_| last.is_some_and(|last| !last.ends));
+    if behind.is_some_and(|token| token.ends && has(&GRAMMAR.negators_behind, token)) {
+        return true;
+    }
+    let of_its_language = |(language, _): &&(words::Language, _)| *language == found.language;
+    let Some((_, negators)) = GRAMMAR.negators_abroad.iter().find(of_its_language) else {
+        return false;
+    };
+    let mut back = before(tokens, found.from).skip_while(|token| has(&GRAMMAR.between_abroad, token));
+    let Some(negation) = back.next().filter(|token| has(negators, token)) else {
+        return false;
+    };
+    let mut before_commas = text.split(',');
+    before_commas.next_back();
+    let last_word = |part: &str| part.split_whitespace().next_back().map(normalise);
+    !before_commas.any(|part| last_word(part).as_deref() == Some(negation.word))
 }
 
 /// Whether the prohibition at `at` is told of somebody instead of asked for: "he doesn't text me".
 fn is_told(tokens: &[Token<'_>], at: usize) -> bool {
-    let before = at
-        .checked_sub(1)
-        .and_then(|before| tokens.get(before))
-        .filter(|token| !token.ends);
-    before.is_some_and(|token| has(&GRAMMAR.told, token))
-        && tokens.get(at).is_some_and(|token| has(&GRAMMAR.prohibitions, token))
+    follows(tokens, at, &GRAMMAR.told) && tokens.get(at).is_some_and(|token| has(&GRAMMAR.prohibitions, token))
 }
 
 fn has(numbers: &[u16], token: &Token<'_>) -> bool {
@@ -274,6 +318,34 @@ fn lone_sentence(text: &str, words: Run<'_, '_>, vocabulary: &Vocabulary) -> Opt
         let counts = number + 1 == last || decision.keyword != "stop" || text.contains("STOP");
         counts.then_some(Decision { tier: 3, ..decision })
     })
+}
+
+/// As [`classify`], for phrases only.
+fn phrase_alone(text: &str, vocabulary: &Vocabulary) -> Option<Decision> {
+    let folded = fold_sentences(before_signature_rule(text), MAX_WORDS)?;
+    let tokens = Tokens::cut(&folded.text, folded.breaks, &GRAMMAR.lexicon);
+    phrase(text, without_signature(tokens.run()), vocabulary)
+}
+
+/// The text with a letter for each address of a page or of a person, whose words are not said by anybody; `None` where it
+/// has none. "acme.com/unsubscribe" asks for nothing.
+fn without_addresses(text: &str) -> Option<String> {
+    if !text.split_whitespace().any(is_address) {
+        return None;
+    }
+    let pieces = text.split_inclusive(char::is_whitespace);
+    let kept = pieces.map(|piece| if is_address(piece.trim()) { "x " } else { piece });
+    Some(kept.collect())
+}
+
+fn is_address(piece: &str) -> bool {
+    let piece = piece.trim_matches(|c: char| !c.is_alphanumeric());
+    let host = piece.split('/').next().unwrap_or_default();
+    let ending = host.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    piece.contains("://")
+        || piece.contains('@')
+        || piece.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www."))
+        || ending.is_some_and(|ending| words::HOST_ENDINGS.contains(&ending.as_str()))
 }
 
 /// The language of a phrase in a script without spaces, where a word cannot be cut out but is rarely part of another.

@@ -183,8 +183,8 @@ impl Phrases {
         }
     }
 
-    /// The first words that match a pattern (the most of them, for the evidence), unless `accept` (given their position) objects.
-    pub(crate) fn find(&self, run: Run<'_, '_>, accept: impl Fn(usize) -> bool) -> Option<Match> {
+    /// The first words that match a pattern (the most of them, for the evidence), unless `accept` objects.
+    pub(crate) fn find(&self, run: Run<'_, '_>, accept: impl Fn(Match) -> bool) -> Option<Match> {
         let mut from = 0;
         for sentence in run.tokens.split_inclusive(|token| token.ends) {
             // From the end, so that what is left of the sentence is known at each word; the first match is found last.
@@ -192,15 +192,15 @@ impl Phrases {
             let mut first = None;
             for (at, token) in sentence.iter().enumerate().rev() {
                 rest.add(token.id);
-                let found = self.at(sentence, at, &rest).filter(|_| accept(from + at));
-                first = found.map(|found| (at, found)).or(first);
-            }
-            if let Some((at, (length, language))) = first {
-                return Some(Match {
+                let found = self.at(sentence, at, &rest).map(|(length, language)| Match {
                     from: from + at,
                     to: from + at + length,
                     language,
                 });
+                first = found.filter(|found| accept(*found)).or(first);
+            }
+            if first.is_some() {
+                return first;
             }
             from += sentence.len();
         }

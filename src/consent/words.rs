@@ -6,7 +6,7 @@
 use super::ConsentEvent::{self, Help, OptIn, OptOut};
 
 /// A language by its code in ISO 639-1; `None` for what is of none in particular.
-type Language = Option<&'static str>;
+pub(crate) type Language = Option<&'static str>;
 
 const AR: Language = Some("ar");
 const BG: Language = Some("bg");
@@ -185,7 +185,8 @@ pub(crate) const KEYWORDS: &[Group] = &[
         Strength::Strong,
         "
         disiscrivi, disiscrivimi, disiscrivere, disiscrizione, disiscrivermi, disiscrivetemi,
-        cancellami, cancellatemi, rimuovimi, basta sms",
+        cancellami, cancellatemi, rimuovimi, basta sms, annulla iscrizione, annullare iscrizione,
+        cancella iscrizione, cancellare iscrizione, annulla l'iscrizione",
     ),
     group(
         IT,
@@ -576,10 +577,11 @@ pub(crate) const KEYWORDS: &[Group] = &[
     // Help: CTIA (HELP, INFO); Canada (HELP, AIDE, INFO), where AIDE is answered in French.
     group(None, Help, Strength::Fixed, "help"),
     group(FR, Help, Strength::Fixed, "aide"),
+    group(FR, Help, Strength::Weak, "aidez moi, aide moi"),
     group(None, Help, Strength::Weak, "info, infos"),
-    group(ES, Help, Strength::Weak, "ayuda, información"),
-    group(DE, Help, Strength::Weak, "hilfe"),
-    group(IT, Help, Strength::Weak, "aiuto"),
+    group(ES, Help, Strength::Weak, "ayuda, información, ayúdame, ayúdeme"),
+    group(DE, Help, Strength::Weak, "hilfe, hilf mir, helfen sie mir"),
+    group(IT, Help, Strength::Weak, "aiuto, aiutami"),
     group(PT, Help, Strength::Weak, "ajuda"),
     group(NL, Help, Strength::Weak, "hulp"),
     group(SV, Help, Strength::Weak, "hjälp"),
@@ -657,7 +659,7 @@ pub(crate) const MISSPELLINGS: &[(&str, &str)] = &[
         "stop",
         "
         sotp, stpo, tsop, tosp, stp, stopo, stopl, stoip, stiop, srop, styop, sytop, stpop, sotop,
-        stop0, st0p, sto, stopr, stopt, atsop, dtop, stpp, stopm",
+        stop0, st0p, stip, stkp, stlp, syop, sfop, sgop, wtop, xtop, ztop, sto, stopr, stopt, atsop, dtop, stpp, stopm",
     ),
     (
         "unsubscribe",
@@ -685,7 +687,7 @@ pub(crate) const RUN_ON: &str = "
 
 /// Words that add nothing to a keyword: politeness, in any language. Allowed around every keyword.
 pub(crate) const POLITE: &str = "
-    please, pls, plz, plse, plss, pleas, pleasee, plese, plez, pleaseee, kindly, thanks, thank you,
+    please, pls, plz, thnks, thanx, thank you so much, plse, plss, pleas, pleasee, plese, plez, pleaseee, kindly, thanks, thank you,
     thank u, thankyou, thx, thnx, tks, ty, tnx, tysm, cheers, now, many thanks, thanks you,
     por favor, porfavor, porfa, gracias, muchas gracias, merci, merci beaucoup, svp, s'il vous plaît,
     s il vous plaît, s'il te plaît, s il te plaît, s'il vous plait merci, bitte, danke, vielen dank,
@@ -704,7 +706,7 @@ pub(crate) const EMPHASIS: &str = "
     it, all, this, everything, already, immediately, immediatly, asap, today, forever, completely,
     permanently, right, away, and, so, again, ok, okay, k, kk, oke, yes, yeah, yep, ya, yup, nope,
     nah, just, hey, hi, hello, dear, sir, madam, maam, guys, bro, bruh, man, dude, mate, omg, wtf,
-    ffs, jfc, damn, dammit, damnit, fuck, fucking, fking, freaking, bloody, god, jesus, christ,
+    ffs, sorry, but, jfc, damn, dammit, damnit, fuck, fucking, fking, freaking, bloody, god, jesus, christ,
     seriously, really, fine, well, oh, ugh, alright, anymore, period, reply, me, sms, texto, todo,
     tout, alles, tutto, все, maintenant, ahora, ya, jetzt, sofort, subito, agora, nu";
 
@@ -738,7 +740,7 @@ pub(crate) const CLASSES: &[(&str, &str)] = &[
     (
         "contacting",
         "
-        texting, txting, textin, texing, txtn, messaging, messageing, msging, contacting, emailing,
+        texting, txting, textng, texitng, textimg, texring, txing, textin, texing, txtn, messaging, messageing, msging, contacting, emailing,
         spamming, bothering, harassing, bugging, pestering, bombarding, soliciting, notifying,
         annoying, pinging, smsing, disturbing, hounding",
     ),
@@ -848,6 +850,7 @@ pub(crate) const CLASSES: &[(&str, &str)] = &[
         please, pls, plz, thanks, thank, you, now, anymore, again, ever, any, more, asap,
         immediately, or, i, im, ive, this, its, no, not, period, thx, we, because, you, u, your, ur,
         stop, wrong, and, kindly, forever, unsubscribe, anything, who, idk, leave, about, here,
+        times, time, twice, once, two, three, four, five, 3, 4, 5, 10, before, several, many, multiple,
         everyday, sir, bro, man, dude, wtf, ffs, go, further, with, these, from, regarding,
         seriously, today, fuck, by, without, like, every, all, so, am, going, will, ok, okay, they,
         thankyou, otherwise, my, never, dont",
@@ -950,14 +953,15 @@ pub(crate) const CLASSES: &[(&str, &str)] = &[
         "wording",
         "
         reply, text, txt, send, respond, type, texting, replying, sending, responding, rply,
-        répondre, répondez, envoyez, responde, responda, envía, envie, antworte, rispondi, antworten,
+        antwort, antwoord, stuur, senden, sende, invia, enviar, répondre, répondez, envoyez, responde, responda, envía, envie, antworte, rispondi, antworten,
         sie, msg, by",
     ),
     (
         "keyword",
         "
         stop, stopall, unsubscribe, unsub, end, quit, cancel, help, start, unstop, arret, baja, info,
-        yes, optout, aide, ayuda, resume, remove, no, 1, 2, 9, salir, parar, alto",
+        yes, optout, aide, ayuda, resume, remove, no, 1, 2, 9, salir, parar, alto, stopp, abmelden,
+        afmelden, sair, stoppa, afmeld, avmeld",
     ),
     (
         "aim",
@@ -995,7 +999,7 @@ pub(crate) const STOPPING: &[Wordings] = &[wordings(
         "@end @the* subscription|subscriptions to @the* @message",
         "turn|shut|switch|cut off @the* @kind* @message|alerts|updates",
         "turn|shut|switch @the @kind* @message|alerts|updates off",
-        "how do|can|to|would i|you|we? @end|remove|delete @polite* this|these|it|getting|myself|me|myself",
+        "how do|can|to|would i|you|u|we? @end|remove|delete @polite* this|these|it|getting|myself|me|myself",
         "how do|can|to|would i|you|we? get|be off|out|removed @the* @list?",
         "how do|can|to|would i|you|we? stop|unsubscribe|unsub|optout $",
         "can|could|would|will|cud you|u|ya|yall|someone @polite* stop|unsubscribe|unsub|optout|quit @tail* $",
@@ -1004,6 +1008,8 @@ pub(crate) const STOPPING: &[Wordings] = &[wordings(
         "make|get|have it|this|these|them|the|you|your @message? @kind* to? stop",
         "want|need|like @the* @kind* @message|it|this|these|them to? stop|stopped",
         // Unsubscribe, opt out.
+        "want|wish|like|need|ask|asked|asking|request|requesting to be taken|removed|deleted off|out? $",
+        "@halt text|txt|msg|message|sms|contact @me|my|us $|please|anymore|now|phone|number",
         "unsubscribe|unsub !link|button|page|rate|option|for|footer|email|emails|url",
         "opt @me|my|this|our|the @phone* out !of",
         "opt @me|my|this|our|the @phone* out of|from @the* @kind* @message|@soft|@list|@these",
@@ -1124,7 +1130,7 @@ pub(crate) const REFUSING: &[Wordings] = &[
             "ne veux|souhaite|désire plus|pas être contacté|contactée|dérangé|dérangée",
             "veux|souhaite|désire plus recevoir? @fr_the* @fr_message",
             "veux|souhaite|désire|voudrais|aimerais|comment|merci|veuillez de? me|nous? désabonner|désinscrire|désabonne",
-            "arrêtez|arrête|arrêter|stop|cessez|cesse|stoppez de|d|les|vos|ces|tous|denvoyer|avec? @fr_the* @fr_message",
+            "arrêtez|arrête|arrêter|stop|cessez|cesse|stoppez de|d|les|vos|ces|tous|denvoyer|avec|aux|au|à? @fr_the* @fr_message",
             "arrêtez|arrête|arrêter|stop|cessez|cesse|stoppez de me|nous texter|contacter|écrire|envoyer|harceler|spammer|déranger",
             "arrêtez|arrête|arrêter|cessez|cesse de|d menvoyer|mécrire|denvoyer",
             "plus de|aucun @fr_message svp|merci|$",
@@ -1148,6 +1154,8 @@ pub(crate) const REFUSING: &[Wordings] = &[
             "dejen|deja|deje|dejar|paren|parar|pare|basta|alto|detengan de enviarme|mandarme|molestar|molestarme|escribirme|contactarme|textearme",
             "dejen|deja|deje|dejar|paren|parar|pare|basta|alto|detengan|stop|cancelar|cancela|cancelen|cancele|detener de|con? enviar|mandar|recibir? @es_the* @es_message",
             "no más @es_the* @es_message",
+            "^ @polite* ya? no quiero más $",
+            "^ @polite* ya no quiero $",
             "déjenme|déjame|déjeme en|tranquilo|tranquila paz|$",
             "quiero|deseo|quisiera|necesito|favor|cómo|como|puedo|solicito me|puedo? darme|dar|dame|deme|denme|den de baja",
             "quiero|deseo|quisiera|necesito|favor|cómo|como|puedo desuscribirme|desinscribirme|desuscribir",
@@ -1163,6 +1171,8 @@ pub(crate) const REFUSING: &[Wordings] = &[
             "não quero|desejo|gostaria|queremos mais|de? mais? receber|essas|estas|suas|ter|nenhuma mais? @pt_the* @pt_message",
             "não quero|desejo mais receber|ser contatado|contatada|mais|$",
             "não|nunca me|nos mais? enviem|envie|mande|mandem|contatem|contate|perturbe|perturbem|incomode|incomodem mais|@pt_the|@pt_message|nunca|$",
+            "não envie|enviem|mande|mandem|escreva|escrevam mais $|nada|isso",
+            "^ @polite* não quero mais nada? $",
             "não mande|mandem|envie|enviem|enviar|mandar mais? me? @pt_the* @pt_message",
             "pare|parem|parar|chega|basta|cancelar|cancele|cancela|cancelem|stop de|com|o|a? me? enviar|mandar|receber|envio|recebimento? de|das? me? @pt_the* @pt_message",
             "pare|parem de me enviar|mandar|perturbar|incomodar|contatar",
@@ -1230,7 +1240,7 @@ pub(crate) const REFUSING: &[Wordings] = &[
             "ikke|ikkje|inte|sluta|slutt|skicka|send sende|send|skicka|sms? inte|ikke? fler|flere|flera|mer @no_message",
             "vil|vill|ønsker|önskar inte|ikke|ej ha|få|have|motta|modtage|längre|lenger|længere fler|flere|flera|mer|få|ha @no_message",
             "kontakta|kontakt|kontakte|send|skicka|skriv|sms mig|meg|oss inte|ikke mer|mere|igen|igjen|flere|fler|$",
-            "ta|slett|fjern|stryk|slet bort? mig|meg|mitt|mit|nummeret fra|från|nummer|av",
+            "ta|slett|fjern|stryk|slet bort? mig|meg|mitt|mit|nummeret fra|från|nummer|av|mitt|mit",
         ],
     ),
     wordings(
@@ -1247,6 +1257,7 @@ pub(crate) const REFUSING: &[Wordings] = &[
             "nie chcę|życzę sobie|już|więcej? otrzymywać|dostawać|więcej|tych|waszych|żadnych więcej|tych|waszych|już|żadnych? smsów|wiadomości|sms|reklam",
             "nie wysyłajcie|przysyłajcie|piszcie|wysyłaj|pisz|wysyłać|pisać mi|do? więcej|mnie|smsów|wiadomości|już|sms",
             "proszę o? mnie|nie|o? usunąć|wypisać|wypisanie|usunięcie mnie|mój|mojego|numer|z|$",
+            "proszę już? nie pisać|wysyłać|przysyłać|kontaktować|dzwonić",
             "usuńcie|usuń|wypiszcie|wykreślcie|skreślcie|wypisz mnie|mój numer|z",
             "przestańcie|przestań|dość do? mi? wysyłać|pisać|przysyłać|wysyłania|smsów",
         ],
@@ -1404,8 +1415,13 @@ pub(crate) const ECHOES: &[&str] = &[
     "you have|has|are|were|will been|be|successfully|now|already|no? been|longer|successfully|be|not|now? unsubscribed|opted|removed|receive|resubscribed|subscribed|unsubscribe|registered",
     "youve|youre been|now|successfully? unsubscribed|opted|removed",
     "msg|message|messages|msgs|text and|data|rates|amp? data? rates|charges may|apply",
+    "antworten|antworte|senden|antwoord|stuur|rispondi|risponda|responda|responde|répondez sie? mit|met|con|com|par|avec @keyword",
+    "you have? replied|texted|sent|responded with? the? word? @keyword",
+    "no more|further @message will be",
     "network msg|message",
     "to resubscribe|unsubscribe|optout|stop|cancel|end|cancel reply|text|txt|send|click|call|visit|email|press",
+    "to stop|unsubscribe|cancel|end|quit|optout @polite* receiving|getting? @the* @kind* @message? reply|text|txt|send|click|visit",
+    "click|visit|tap|follow|use|see here|x|below|this|the|our|on? link|page|site|website|x? to unsubscribe|optout|opt|stop",
     "to opt out reply|text|txt|send|click|call|visit|email|press",
     "répondez|envoyez|répondre|envoyer stop|arret pour|au",
     "envía|envie|responde|responda|envíe stop|baja|alto|salir|parar para|al",
@@ -1420,9 +1436,45 @@ pub(crate) const NEGATORS: &str = "
 
 /// What may stand between a negation and the word that it negates.
 pub(crate) const BETWEEN: &str = "
-    ever, please, want, to, wish, need, mean, meant, you, u, going, gonna, wanna, plan, planning,
+    ever, please, want, wanted, asked, tried, meaning, to, wish, need, mean, meant, you, u, going, gonna, wanna, plan, planning,
     ready, try, trying, intend, have, like, let, them, it, asking, ask, do, hit, sent, texted, typed,
     said, replied, pressed, clicked, ll, actually, really, just, yet, be, get, should, my, for";
+
+/// Negations outside English by language, where the phrases of [`REFUSING`] that begin without one are turned around by it.
+/// A word that is "no" as an answer is not among them where the verb is negated by another one.
+pub(crate) const NEGATORS_ABROAD: &[(Language, &str)] = &[
+    (ES, "no, nunca, jamás, tampoco"),
+    (PT, "não, nunca, jamais"),
+    (FR, "ne, pas, jamais"),
+    (IT, "non, mai"),
+    (DE, "nicht, nie"),
+    (NL, "niet, nooit"),
+    (None, "inte, ikke, ikkje, ej, aldri, aldrig"),
+    (RO, "nu"),
+    (HU, "ne, nem"),
+    (PL, "nie"),
+    (HR, "ne, nemojte"),
+    (RU, "не"),
+    (UK, "не"),
+];
+
+/// Negations that stand behind the phrase, at the end of the sentence.
+pub(crate) const NEGATORS_BEHIND: &str = "nicht, niet";
+
+/// What may stand between a negation and the phrase there.
+pub(crate) const BETWEEN_ABROAD: &str = "
+    me, nos, te, se, lo, le, les, mi, ci, vi, il, la, por, favor, quiero, quisiera, deseo, queremos, pido, quero,
+    gostaria, desejo, pedi, voglio, vorrei, desidero, veux, voudrais, souhaite, sie, ihr, bitte, mich, wil, mij, dat, que,
+    di, de, хочу, меня, мне, надо, vil, vill, att, å, at";
+
+/// Before the phrase, after "why": "why would I opt out?".
+pub(crate) const WONDERING: &str = "would, should, did, wouldnt";
+
+/// What stands before an instruction that is told as one's own doing: "I keep texting STOP and …".
+pub(crate) const OWN_DOING: &str = "i, ive, we, weve, keep, kept, already, just, have, been, after, by";
+
+/// Endings of names of hosts, as people write them in texts.
+pub(crate) const HOST_ENDINGS: [&str; 6] = ["com", "org", "net", "io", "gov", "edu"];
 
 /// Of whom a "don't" is told, not asked: "you never text me", "why don't you call me".
 pub(crate) const TOLD: &str = "you, u, yall, he, she, they, we, it, why, who, people, if, to, guys";

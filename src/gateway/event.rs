@@ -32,6 +32,9 @@ pub(super) struct EventMapping {
     states: States,
     #[serde(default)]
     error: Pointers,
+    /// The errors by which the provider says that it holds the person for opted out.
+    #[serde(default)]
+    opted_out: Vec<String>,
 }
 
 /// The gateway's words for each of our states.
@@ -82,6 +85,7 @@ impl EventMapping {
             gateway_id: self.id.id(object),
             occurred_at: self.occurred_at.time(object),
             state,
+            opted_out: error.as_deref().is_some_and(|error| is_among(error, &self.opted_out)),
             error: error.map(|error| clipped(&error)),
         }
     }
@@ -106,6 +110,7 @@ pub(super) fn bare(kind: String) -> GatewayEvent {
         occurred_at: None,
         state: None,
         error: None,
+        opted_out: false,
     }
 }
 

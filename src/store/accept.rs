@@ -845,12 +845,10 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
     let answerable: Vec<bool> = messages.iter().map(|m| m.message.sender.can_be_answered()).collect();
     let sent: Vec<Option<DateTime<Utc>>> = messages.iter().map(|m| m.message.sent_at).collect();
     let raw: Vec<&[u8]> = messages.iter().map(|m| m.raw).collect();
-    let endpoints = column(&|m| m.endpoint.to_owned());
     let senders = column(&|m| m.message.sender.key().to_owned());
     let senders_raw = column(&|m| m.message.sender.raw().to_owned());
     let recipients = column(&|m| m.message.recipient.key().to_owned());
     let recipients_raw = column(&|m| m.message.recipient.raw().to_owned());
-    let texts = column(&|m| m.message.text.clone());
     let gateway_ids = optional(&|m| m.message.message_id.clone());
     let references = optional(&|m| m.message.reference.clone());
     let devices = optional(&|m| m.message.device_id.clone());
@@ -885,7 +883,7 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         RETURNING id
         "#,
         &ids,
-        &endpoints,
+        &column(&|m| m.endpoint.to_owned()),
         &keys as &[&[u8]],
         &conversations,
         &senders,
@@ -893,7 +891,7 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         &answerable,
         &recipients,
         &recipients_raw,
-        &texts,
+        &column(&|m| m.message.text.clone()),
         &sent as &[Option<DateTime<Utc>>],
         &gateway_ids as &[Option<String>],
         &references as &[Option<String>],

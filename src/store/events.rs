@@ -103,8 +103,8 @@ async fn insert(
     let inserted = sqlx::query!(
         r#"
         INSERT INTO smshook.gateway_events
-            (id, endpoint, kind, reference, gateway_id, occurred_at, state, error, verified, raw_sha256, raw, job_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $9 THEN coalesce(
+            (id, endpoint, kind, reference, gateway_id, occurred_at, state, error, verified, raw_sha256, raw, opted_out, job_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $9 THEN coalesce(
             (SELECT s.job_id FROM smshook.sends s WHERE s.reference = $4),
             -- an ID of the gateway's means something at its own endpoint only
             (SELECT s.job_id
@@ -125,6 +125,7 @@ async fn insert(
         new.verified,
         digest.as_slice(),
         if new.keep_raw { new.raw } else { &[] },
+        event.opted_out,
     )
     .fetch_optional(&mut *connection)
     .await?;

@@ -21,6 +21,7 @@ mod observe;
 mod operate;
 mod parts;
 mod pauses;
+mod provider;
 mod queue;
 mod refused;
 mod retention;
@@ -55,7 +56,7 @@ pub use parts::{ClosedPart, ClosedSet};
 pub use pauses::PausedAction;
 pub use queue::{Claimed, Lane, Settlement, Want};
 pub use refused::{KeptDelivery, RefusedDelivery, RefusedLimits, RefusedRow};
-pub use retention::{DISCARDED_JOB_HOLDS_TEXT, Position};
+pub use retention::Position;
 pub use sends::SendGate;
 
 /// Every schema change, in order; forward only.

@@ -145,7 +145,7 @@ struct ClaimedRow {
 impl ClaimedRow {
     fn change(self) -> Result<ChangeOfConsent, &'static str> {
         if self.erased {
-            return Err("the person was erased before this was told");
+            return Err("the person was erased before it was delivered");
         }
         match (self.event, self.number, self.suppression_group, self.recorded_at) {
             (Some(event), Some(number), Some(group), Some(recorded_at)) => Ok(ChangeOfConsent {

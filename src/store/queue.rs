@@ -95,6 +95,24 @@ impl<'a> NewJob<'a> {
     }
 }
 
+impl<'a> NewJob<'a> {
+    /// An action that follows a change of consent which the provider told of, long after its message came.
+    pub(super) fn following(action: &'a str, message_id: Uuid, conversation: Uuid) -> Self {
+        Self {
+            message_id,
+            kind: JobKind::Action,
+            action,
+            rule: None,
+            lane: Lane::of(conversation, action),
+            captures: None,
+            send_to: None,
+            send_group: None,
+            send_keys: None,
+            expires_in: None,
+        }
+    }
+}
+
 /// What an insertion came to.
 #[derive(Debug, Default)]
 pub(super) struct Queued {
@@ -459,7 +477,10 @@ impl Store {
                 m.id AS message_row, m.endpoint, m.message_id AS gateway_message_id, m.conversation_id, m.sender,
                 m.sender_raw, m.sender_answerable, m.recipient, m.recipient_raw, m.text, m.sent_at, m.received_at,
                 m.reference, m.device_id, m.tenant_name, m.media, m.missing_parts, m.verified,
-                m.duplicates, m.gateway_rules, m.consent_event, m.consent_keyword, m.consent_language
+                m.duplicates, m.gateway_rules,
+                CASE WHEN j.provider_code IS NULL THEN m.consent_event ELSE 'opt_out' END AS consent_event,
+                coalesce(j.provider_code, m.consent_keyword) AS consent_keyword,
+                CASE WHEN j.provider_code IS NULL THEN m.consent_language END AS consent_language
             "#,
             &actions,
             &slots,

@@ -16,7 +16,7 @@ use super::{Store, StoreError};
 /// Rows that one call looks at, of each kind.
 const PAGE: i64 = 500;
 /// How long a discarded job of an endpoint that does not keep texts holds its text: so long a person can retry it.
-pub const DISCARDED_JOB_HOLDS_TEXT: Duration = Duration::from_hours(24);
+const DISCARDED_JOB_HOLDS_TEXT: Duration = Duration::from_hours(24);
 
 /// Where the next call goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -107,7 +107,8 @@ impl World {
         let (gateway, crm, held) = (Fake::start().await, Fake::start().await, Fake::start().await);
         let quoted = json!({ "error": "refused", "of": "+1 (415) 555-0187", "person": NAME, "text": TEXT }).to_string();
         crm.then(Answer::Now(422, vec![], quoted.clone()));
-        crm.always(Answer::Now(503, vec![], quoted));
+        crm.then(Answer::Now(503, vec![], quoted));
+        crm.always(Fake::status(503));
         held.always(Answer::Hold);
         let reply =
             helpers::replying_endpoint(&gateway).replace("gateway = \"mobile-api-connect\"", "gateway = \"parted\"");

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::helpers::{Answer, App, Fake, Intake, Response, count, eventually, raw};
 
 /// The sender, as every gateway's number is remembered.
-const SENDER: &str = "+14155550101";
+pub(crate) const SENDER: &str = "+14155550101";
 /// Our number.
 const OURS: &str = "+12025550199";
 const HOST: &str = "https://sms.example.com";
@@ -1512,7 +1512,7 @@ const SENDING: &[Sending] = &[
 ];
 
 /// Every endpoint, those of [`SENDING`] with a way to answer through `fake`.
-fn replying_endpoints(fake: &Fake) -> String {
+pub(crate) fn replying_endpoints(fake: &Fake) -> String {
     let with_reply = |config: String, sending: &Sending| {
         let path = format!("path = \"/hooks/{}\"\n", sending.name);
         let comma = if sending.settings.is_empty() { "" } else { ", " };
@@ -1527,6 +1527,26 @@ fn replying_endpoints(fake: &Fake) -> String {
     let answer = "reply = { text = \"We are open & glad.\" }";
     config.replace("log = { message = \"a text\" }", answer)
         + "[loop_guard]\nlimits = [{ replies = 1000, within = \"10m\" }]\nsame_reply = false\nsame_text = false\n"
+}
+
+/// A text to a gateway's endpoint, as the gateway sends it.
+pub(crate) async fn send_text(app: &App, gateway: &str, id: &str, text: &str) {
+    let row = row(gateway);
+    row.assert_acked(&row.text(id, text).deliver(app.address()).await);
+}
+
+/// A report about the reply `reply-ID`, written as the gateway writes it.
+pub(crate) async fn send_report(app: &App, gateway: &str, report: &str, id: &str) {
+    let row = row(gateway);
+    let mut report = row.parcel(report, id, "");
+    (row.sign)(&mut report, row.secret);
+    row.assert_acked(&report.deliver(app.address()).await);
+}
+
+/// What the gateway's API answers when it takes a text, and which ID it gives it.
+pub(crate) fn taken(gateway: &str, id: &str) -> Answer {
+    let sending = SENDING.iter().find(|sending| sending.name == gateway).unwrap();
+    Answer::Now(sending.answer.0, vec![], sending.answer.1.replace("reply-7", id))
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ mod parts;
 mod pauses;
 mod phone;
 mod proof;
+mod provider_opt_outs;
 mod queue;
 mod readme;
 mod receive;

@@ -14,8 +14,6 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use smshook::phone::{NumberFormat, normalise};
-use smshook::store::{ConsentChange, Effect, Source, Store};
 use sqlx::PgPool;
 
 use crate::helpers::{
@@ -223,7 +221,8 @@ async fn a_change_is_told_at_once_also_where_nobody_polls() {
 async fn a_change_waits_for_the_one_before_it_and_no_other_number_waits() {
     let fake = Fake::start().await;
     fake.then(Answer::Hold);
-    let service = telling(&fake).await;
+    let webhook = format!("{}timeout = \"1m\"\n", webhook("sender", &fake));
+    let service = Service::start(&quick(&webhook)).await;
     text(&service.process, PERSON, "STOP").await;
     fake.came(1).await;
     text(&service.process, PERSON, "START").await;
@@ -300,6 +299,23 @@ async fn a_retry_after_is_honoured() {
 }
 
 #[tokio::test]
+async fn one_that_does_not_answer_in_time_is_told_again() {
+    let fake = Fake::start().await;
+    fake.always(Answer::Hold);
+    let webhook = format!("{}timeout = \"200ms\"\n", webhook("sender", &fake));
+    let service = Service::start(&quick(&webhook)).await;
+    text(&service.process, PERSON, "STOP").await;
+    eventually("the first attempt is given up", async || {
+        notices(service.pool()).await[0].2.as_deref() == Some("no end after 200 ms")
+    })
+    .await;
+    fake.always(Fake::status(200));
+    all_delivered(service.pool(), 1).await;
+    let told = told_of(&fake, PERSON);
+    assert!(told.len() >= 2 && told.iter().all(|opted_out| *opted_out), "{told:?}");
+}
+
+#[tokio::test]
 async fn killed_between_sending_and_settling_it_tells_again_under_the_same_id() {
     let (database, fake) = (TestDatabase::new().await, Fake::start().await);
     fake.then(Answer::Hold);
@@ -344,7 +360,7 @@ async fn a_stop_gives_back_what_is_on_its_way_at_no_cost() {
 }
 
 #[tokio::test]
-async fn two_processes_tell_a_thousand_changes_once_each() {
+async fn two_processes_tell_each_of_a_thousand_imported_opt_outs_once() {
     const CHANGES: usize = 1_000;
     let (database, fake) = (TestDatabase::new().await, Fake::start().await);
     let directory = tempfile::tempdir().unwrap();
@@ -354,19 +370,15 @@ async fn two_processes_tell_a_thousand_changes_once_each() {
         &quick(&webhook("sender", &fake)),
     );
     let _processes = (Process::start(&config).await, Process::start(&config).await);
-    let store = Store::new(database.options(), 4);
-    for nth in 0..CHANGES {
-        let address = normalise(&format!("+1555{nth:07}"), &NumberFormat::E164);
-        let change = ConsentChange {
-            group: "main",
-            address: &address,
-            opts_out: true,
-            source: Source::Import,
-            asked_at: None,
-            note: None,
-        };
-        assert_eq!(store.change_consent(&change).await.unwrap(), Effect::Began);
-    }
+    let list: Vec<String> = (0..CHANGES).map(|nth| format!("+1555{nth:07}")).collect();
+    let file = directory.path().join("list.txt");
+    std::fs::write(&file, list.join("\n")).unwrap();
+    let mut import = smshook(&["--config", config.to_str().unwrap(), "opt-outs", "import"]);
+    import.arg(&file);
+    let imported = tokio::task::spawn_blocking(move || import.output().unwrap())
+        .await
+        .unwrap();
+    assert!(imported.status.success(), "{imported:?}");
     all_delivered(&database.pool, CHANGES).await;
     let told = told(&fake);
     let numbers: BTreeSet<&str> = told.iter().map(|(number, ..)| number.as_str()).collect();
@@ -382,7 +394,11 @@ async fn a_webhook_that_hangs_holds_up_neither_texts_nor_jobs_nor_another_webhoo
     const TEXTS: usize = 40;
     let (hanging, other) = (Fake::start().await, Fake::start().await);
     hanging.always(Answer::Hold);
-    let webhooks = format!("{}{}", webhook("hanging", &hanging), webhook("other", &other));
+    let webhooks = format!(
+        "{}timeout = \"1m\"\n{}",
+        webhook("hanging", &hanging),
+        webhook("other", &other)
+    );
     let service = Service::start(&quick(&format!("{webhooks}{NOTES}"))).await;
     for nth in 0..TEXTS {
         text(&service.process, &format!("1555123{nth:04}"), "STOP").await;
@@ -546,7 +562,7 @@ async fn who_is_erased_meanwhile_is_not_told_of() {
         states(service.pool()).await == ["discarded"]
     })
     .await;
-    let reason = "the person was erased before this was told".to_owned();
+    let reason = "the person was erased before it was delivered".to_owned();
     assert_eq!(
         notices(service.pool()).await,
         [("discarded".to_owned(), 2, Some(reason))]

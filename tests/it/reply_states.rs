@@ -267,6 +267,7 @@ async fn neither_an_unverified_report_nor_another_endpoints_id_changes_a_reply()
             occurred_at: None,
             state: Some(DeliveryState::Failed),
             error: None,
+            opted_out: false,
         })]
     };
     direct.accept(direct.unverified(event(Some(&ours)), "forged")).await;

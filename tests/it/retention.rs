@@ -23,8 +23,8 @@ async fn execute(pool: &PgPool, statement: &str) {
 
 /// Makes everything with an ID that tells its time as old as this.
 async fn aged(pool: &PgPool, days: u32) {
-    let mut connection = pool.acquire().await.unwrap();
-    let mut statements = vec!["SET session_replication_role = replica".to_owned()];
+    let mut transaction = pool.begin().await.unwrap();
+    let mut statements = vec!["SET LOCAL session_replication_role = replica".to_owned()];
     let older = |column: &str| {
         format!(
             "{column} = (substr(smshook.first_id(now() - interval '{days} days')::text, 1, 13) || substr({column}::text, 14))::uuid"
@@ -48,13 +48,13 @@ async fn aged(pool: &PgPool, days: u32) {
     statements.push(format!(
         "UPDATE smshook.loop_trips SET clears_at = now() - interval '{days} days'"
     ));
-    statements.push("SET session_replication_role = DEFAULT".to_owned());
     for statement in statements {
         sqlx::query(AssertSqlSafe(statement))
-            .execute(&mut *connection)
+            .execute(&mut *transaction)
             .await
             .unwrap();
     }
+    transaction.commit().await.unwrap();
 }
 
 /// How many rows each of these tables has.

@@ -104,6 +104,7 @@ async fn a_forged_event_is_kept_beside_the_genuine_one() {
             occurred_at: None,
             state: Some(DeliveryState::Delivered),
             error: None,
+            opted_out: false,
         })]
     };
     assert!(direct.accept(direct.unverified(event(), "{}")).await.id.is_some());

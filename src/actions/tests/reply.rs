@@ -18,6 +18,7 @@ fn channel(origin: &str) -> ReplyChannel {
         max_text_chars: 160,
         sample_answer: "{}".to_owned(),
         sample_status: 202,
+        opted_out: Vec::new(),
     }
 }
 
@@ -27,6 +28,7 @@ async fn reply_with(script: &Script, job: &Job, channel: &ReplyChannel, text: &s
         channel,
         text: &text,
         on_unknown,
+        on_opt_out: &[],
         skip_if_gateway_rule_matched: true,
     };
     let limits = loop_limits(&LoopGuard {
@@ -218,6 +220,7 @@ async fn a_preview_shows_the_text_and_who_would_get_it() {
     let channel = channel("http://127.0.0.1:9");
     let text = Template::compile("Hi {{ m.name }}").unwrap();
     let reply = Reply {
+        on_opt_out: &[],
         channel: &channel,
         text: &text,
         on_unknown: OnUnknown::Skip,

@@ -25,7 +25,7 @@ fn of_one(left: &NoticesLeft, report: &mut Report) {
             &what,
             detail,
             "whoever relies on it may go on texting those people: v1.notices has the reasons; give it the whole list again \
-             (`smshook opt-outs list`)",
+             (`smshook opt-outs export`)",
         ));
     }
     if left.waiting == 0 {

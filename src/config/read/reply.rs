@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::header::AUTHORIZATION;
 use secrecy::ExposeSecret as _;
-use serde::Deserialize as _;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Reader;
@@ -14,10 +14,10 @@ use super::auth::BASIC;
 use super::gateway::first_line;
 use super::http::{Credentials, Guard, Spot, origin};
 use super::settings::{Settings, is_name, names_in};
-use crate::config::ReplyChannel;
 use crate::config::action::HeaderSource;
 use crate::config::file;
 use crate::config::tree::{Place, nearest};
+use crate::config::{OptedOutSign, ReplyChannel};
 use crate::gateway::Gateway;
 use crate::template::sample_reply;
 
@@ -50,8 +50,31 @@ struct GatewayReply {
     optional: BTreeMap<String, String>,
     basic: Option<(String, String)>,
     sample_answer: Option<String>,
+    opted_out: BTreeMap<String, Vec<Code>>,
     /// The settings and secrets that it names outside of `base_url`.
     used: BTreeSet<String>,
+}
+
+/// A code of a provider's: text, or a whole number.
+struct Code(String);
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrNumber;
+        impl serde::de::Visitor<'_> for TextOrNumber {
+            type Value = Code;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text or a whole number")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Code, E> {
+                Ok(Code(text.to_owned()))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Code, E> {
+                Ok(Code(number.to_string()))
+            }
+        }
+        deserializer.deserialize_any(TextOrNumber)
+    }
 }
 
 impl GatewayReply {
@@ -62,6 +85,7 @@ impl GatewayReply {
         let optional: Option<_> = take(&mut table, "optional")?;
         let basic: Option<(String, String)> = take(&mut table, "basic")?;
         let sample_answer = take(&mut table, "sample_answer")?;
+        let opted_out: Option<_> = take(&mut table, "opted_out")?;
         let mut used = names_in(&table.to_string());
         let http = file::Request::deserialize(table)?;
         used.extend(
@@ -81,6 +105,7 @@ impl GatewayReply {
             optional: optional.unwrap_or_default(),
             basic,
             sample_answer,
+            opted_out: opted_out.unwrap_or_default(),
             used,
         })
     }
@@ -132,6 +157,7 @@ impl Reader<'_> {
         let (credentials, settings) = (credentials?, settings.filter(|_| is_known)?);
         let basic = self.basic(&spot, gateway, &says, &settings, &credentials)?;
         let sample_answer = says.sample_answer.clone().unwrap_or_else(|| "{}".to_owned());
+        let opted_out = self.opted_out(&spot.key("opted_out"), &says.opted_out);
         let http = self.reply_request(&place, gateway, says, typed, &settings)?;
         let mut request = self.http(&spot, http, &credentials)?;
         request.headers.extend(basic.map(|value| (AUTHORIZATION, value)));
@@ -140,7 +166,27 @@ impl Reader<'_> {
             sample_answer,
             request,
             max_text_chars: usize::try_from(max_text_chars).unwrap_or(usize::MAX),
+            opted_out,
         })
+    }
+
+    fn opted_out(&mut self, spot: &Spot, typed: &BTreeMap<String, Vec<Code>>) -> Vec<OptedOutSign> {
+        let mut signs = Vec::new();
+        for (pointer, codes) in typed {
+            self.pointer(spot, pointer);
+            if codes.is_empty() {
+                self.problem(
+                    spot,
+                    &format!("`{pointer}` has no value that would say so"),
+                    "write the provider's code",
+                );
+            }
+            signs.push(OptedOutSign {
+                pointer: pointer.clone(),
+                values: codes.iter().map(|Code(code)| code.clone()).collect(),
+            });
+        }
+        signs
     }
 
     fn gateway_reply(&mut self, place: &Place, gateway: &Gateway, table: toml::Table) -> Option<GatewayReply> {
@@ -152,7 +198,7 @@ impl Reader<'_> {
                 first_line(error)
             );
             let help = "the keys of [reply] are those of an `http` action, `base_url`, `max_text_chars`, `settings`, \
-                        `optional`, `basic` and `sample_answer`";
+                        `optional`, `basic`, `opted_out` and `sample_answer`";
             self.error(place, what, help);
         })
         .ok()

@@ -5,6 +5,7 @@ mod connectors;
 mod consent;
 mod email;
 mod endpoints;
+mod privacy;
 mod replies;
 mod webhooks;
 
@@ -951,5 +952,56 @@ fn spans_with_other_letters_before_them_are_counted_in_characters() {
     assert!(
         problems.contains(&format!("\n  | {}^^^^^^^^^\n", " ".repeat(26))),
         "{problems}"
+    );
+}
+
+#[test]
+fn each_detector_of_the_loop_guard_has_a_default_and_can_be_set_or_switched_off() {
+    let guard = |toml: &str| loaded(&format!("{ENDPOINT}{toml}")).config.loop_guard;
+    let same = |texts, within, silence| SameTextLimit {
+        texts,
+        within: Duration::from_secs(within),
+        silence: Duration::from_secs(silence),
+    };
+    let default = guard("");
+    assert_eq!(default.limits.len(), 2);
+    assert_eq!(
+        default.same_reply,
+        Some(ReplyLimit {
+            replies: 2,
+            within: Duration::from_mins(30)
+        })
+    );
+    assert_eq!(default.same_text, Some(same(3, 600, 3600)));
+    let set = guard(
+        "[loop_guard]\nsame_reply = { replies = 1, within = \"5s\" }\nsame_text = { texts = 2, within = \"1m\", silence = \"2h\" }\n",
+    );
+    assert_eq!(
+        set.same_reply,
+        Some(ReplyLimit {
+            replies: 1,
+            within: Duration::from_secs(5)
+        })
+    );
+    assert_eq!(set.same_text, Some(same(2, 60, 7200)));
+    let off = guard("[loop_guard]\nsame_reply = false\nsame_text = false\n");
+    assert_eq!((off.same_reply, off.same_text, off.limits.len()), (None, None, 2));
+    let says = |toml: &str, what: &str| {
+        let problems = refused(&format!("{ENDPOINT}[loop_guard]\n{toml}"));
+        assert!(problems.contains(what), "{problems}");
+    };
+    says("same_reply = true", "expected a table, or false for none, found true");
+    says("same_reply = { replies = 2 }", "the key `within` is missing");
+    says(
+        "same_text = { texts = 1, within = \"1m\", silence = \"1h\" }",
+        "the first text is not the same as an earlier one",
+    );
+    says(
+        "same_text = { texts = 0, within = \"1m\", silence = \"1h\" }",
+        "at least 1",
+    );
+    says(
+        "same_text = { texts = 2, within = \"1m\", silence = \"1h\", for = \"1h\" }",
+        "unknown key `for`",
     );
 }

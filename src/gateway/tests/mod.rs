@@ -225,6 +225,7 @@ fn another_event_is_stored_as_what_it_is() {
         occurred_at: Some(DateTime::parse_from_rfc3339("2026-06-12T14:32:05Z").unwrap().to_utc()),
         state: Some(DeliveryState::Delivered),
         error: None,
+        opted_out: false,
     };
     assert_eq!(read(body.as_bytes()), [Item::Event(event)]);
     let long = format!("{{\"event\":\"{}\"}}", "é".repeat(500));

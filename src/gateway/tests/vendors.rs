@@ -233,6 +233,7 @@ fn a_bandwidth_list_of_events_is_read_one_by_one() {
             occurred_at: Some(at("2026-06-12T14:32:02Z")),
             state: Some(DeliveryState::Failed),
             error: Some("4470".into()),
+            opted_out: false,
         }
     );
 }

@@ -61,6 +61,8 @@ struct Line {
 
 struct State {
     lines: Vec<Line>,
+    /// When the latest look began: every connection that there was by then is among the lines.
+    looked_at: Instant,
     connections: usize,
     heard: Vec<Heard>,
     /// Whether TLS handshakes go on.
@@ -97,6 +99,7 @@ impl Wire {
         let address = listener.local_addr().unwrap();
         let state = State {
             lines: Vec::new(),
+            looked_at: Instant::now(),
             connections: 0,
             heard: Vec::new(),
             open: true,
@@ -171,6 +174,9 @@ impl Drop for Wire {
 impl Inner {
     fn look(&self) {
         let mut state = self.state.lock().unwrap();
+        // The kernel takes connections, and bytes on them, before anybody accepts: of a new one it is only known that it
+        // was not there at the look before.
+        let absent_at = std::mem::replace(&mut state.looked_at, Instant::now());
         while let Ok((socket, _)) = self.listener.accept() {
             socket.set_nonblocking(true).unwrap();
             socket.set_nodelay(true).unwrap();
@@ -180,7 +186,7 @@ impl Inner {
                 socket,
                 tls: tls.map(|config| rustls::ServerConnection::new(Arc::clone(config)).unwrap()),
                 bytes: Vec::new(),
-                silent_at: Instant::now(),
+                silent_at: absent_at,
                 heard: false,
                 ended: false,
             });
@@ -215,7 +221,7 @@ impl Line {
         }
         let now = Instant::now();
         // before its handshake is over a peer cannot write a request
-        if open || self.tls.is_none() {
+        if open || !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
             self.read();
         }
         if self.bytes.is_empty() {
