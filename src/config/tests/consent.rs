@@ -272,3 +272,21 @@ fn actions_follow_a_change_of_consent_if_they_exist_and_do_not_reply() {
         "{alone:?}"
     );
 }
+
+/// Canadian short codes: STOP, ARRET, HELP, AIDE and INFO, the French words in French.
+#[test]
+fn the_words_that_canada_wants_are_answered_in_their_language() {
+    let endpoint = endpoint("[endpoint.consent]\nbrand = \"Acme\"");
+    for (word, texts, start) in [
+        ("ARRET", &endpoint.opt_out_text, "Acme: Votre désinscription"),
+        ("arrêt", &endpoint.opt_out_text, "Acme: Votre désinscription"),
+        ("AIDE", &endpoint.help_text, "Acme: Ceci est un service"),
+        ("STOP", &endpoint.opt_out_text, "Acme: You have been"),
+        ("HELP", &endpoint.help_text, "Acme: This is"),
+        ("INFO", &endpoint.help_text, "Acme: This is"),
+    ] {
+        let decision = crate::consent::classify(word, &endpoint.policy.vocabulary).unwrap();
+        let said = answer(texts.as_ref(), decision.language);
+        assert!(said.starts_with(start), "{word}: {said}");
+    }
+}
