@@ -127,6 +127,7 @@ async fn delivered(process: &Process, endpoint: &str, from: &str, text: &str) ->
     tokio::time::timeout(helpers::PATIENCE, delivering).await.unwrap()
 }
 
+#[expect(clippy::print_stderr, reason = "a measurement that `--nocapture` shows")]
 fn measured(what: &str) {
     eprintln!("measured: {what}");
 }
@@ -591,8 +592,8 @@ async fn a_look_waits_for_a_stop_that_is_being_committed_and_obeys_it() {
         .await;
         stop.commit().await.unwrap();
     };
-    let (look, ()) = tokio::join!(intake.store.last_look(&job, &group), commit);
-    assert!(matches!(look.unwrap(), LastLook::Suppressed));
+    let (found, ()) = tokio::join!(intake.store.last_look(&job, &group), commit);
+    assert!(matches!(found.unwrap(), LastLook::Suppressed));
 }
 
 #[tokio::test]

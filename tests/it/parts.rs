@@ -220,7 +220,7 @@ async fn an_opt_out_that_came_in_a_part_long_ago_is_not_confirmed_any_more() {
     let gateway = Fake::start().await;
     let app = App::start(&answering(&gateway, "")).await;
     app.part(&part("STOP", "7", 2, 1)).await;
-    sqlx::query("UPDATE smshook.opt_outs SET recorded_at = recorded_at - interval '5 minutes'")
+    sqlx::query("UPDATE smshook.opt_outs SET confirm_until = confirm_until - interval '5 minutes'")
         .execute(app.pool())
         .await
         .unwrap();
