@@ -185,7 +185,7 @@ COMMENT ON COLUMN smshook.notices.run_at IS 'Not before this; while running: whe
 COMMENT ON COLUMN smshook.notices.error IS 'How the latest attempt failed.';
 COMMENT ON COLUMN smshook.notices.created_at IS 'When the change was committed.';
 COMMENT ON COLUMN smshook.notices.finished_at IS 'When it was delivered or given up.';
-CREATE INDEX notices_due ON smshook.notices (webhook, run_at) WHERE state IN ('waiting', 'running');
+CREATE INDEX notices_due ON smshook.notices (webhook, run_at, id) WHERE state IN ('waiting', 'running');
 CREATE INDEX notices_in_order ON smshook.notices (webhook, number_key, id) WHERE state IN ('waiting', 'running');
 CREATE INDEX notices_by_event ON smshook.notices (event_id);
 

@@ -119,7 +119,7 @@ pub struct JobMessage {
     pub duplicates: i32,
     /// The gateway's own rules that matched it, over all copies.
     pub gateway_rules: Vec<String>,
-    /// opt_out, opt_in, help or opt_out_review, if the text asked for it.
+    /// `opt_out`, `opt_in`, `help` or `opt_out_review`, if the text asked for it.
     pub consent_event: Option<String>,
     /// The keyword that says so.
     pub consent_keyword: Option<String>,

@@ -372,7 +372,11 @@ mod tests {
     use crate::cli::endpoint::tests::{TWO_ENDPOINTS, configured};
 
     fn report(text: &str, endpoint: &str) -> Report {
-        let config = Arc::new(configured(TWO_ENDPOINTS));
+        report_of(TWO_ENDPOINTS, text, endpoint)
+    }
+
+    fn report_of(toml: &str, text: &str, endpoint: &str) -> Report {
+        let config = Arc::new(configured(toml));
         let endpoint = endpoint::choose(&config, Some(endpoint)).unwrap();
         let arguments = Arguments {
             text: text.to_owned(),
@@ -419,6 +423,26 @@ mod tests {
         assert!(text.contains("consent   opt-out, tier 1, keyword `stop`"), "{text}");
         assert!(text.contains("would run `opt_out_confirmation`, sends to the sender\n    You have been unsubscribed"));
         assert!(text.contains("would leave out `hours` of rule `rest`: the sender opts out with this message"));
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_shown_in_its_language_and_what_follows_the_opt_out_with_the_reason() {
+        let consent = "reply = { token = \"reply-token\" }\n\
+                       consent = { brand = \"Acme\", on_opt_out = [\"crm\"] }";
+        let toml = TWO_ENDPOINTS.replacen("reply = { token = \"reply-token\" }", consent, 1);
+        let toml = toml.replace("{{ m.code }}", "{{ message.consent.event }}");
+        let report = report_of(&toml, "Arrêt", "main");
+        let text = report.text();
+        for line in [
+            "    Acme: Votre désinscription est enregistrée. Vous ne recevrez plus de messages de notre part. \
+             Répondez START pour vous réinscrire.",
+            "would run `crm` because the message opts out",
+            "      \"code\": \"opt_out\"",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n\n{text}");
+        }
+        assert_eq!(report.jobs[1].because, Some("the message opts out"));
+        assert_eq!(report.jobs[0].because, None);
     }
 
     #[tokio::test]

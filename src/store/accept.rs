@@ -794,7 +794,7 @@ async fn change_consent(
         address: &message.message.sender,
         keys: store.keys_of(message.message.sender.key()),
         source: consent::Source::of(decision),
-        asked_at: message.message.sent_at,
+        at: message.message.sent_at,
         decision: Some(decision),
         rules_version: Some(&message.plan.rules_version),
         unconfirmed: message.plan.unconfirmed,
@@ -845,19 +845,16 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
     let answerable: Vec<bool> = messages.iter().map(|m| m.message.sender.can_be_answered()).collect();
     let sent: Vec<Option<DateTime<Utc>>> = messages.iter().map(|m| m.message.sent_at).collect();
     let raw: Vec<&[u8]> = messages.iter().map(|m| m.raw).collect();
-    let endpoints = column(&|m| m.endpoint.to_owned());
     let senders = column(&|m| m.message.sender.key().to_owned());
     let senders_raw = column(&|m| m.message.sender.raw().to_owned());
     let recipients = column(&|m| m.message.recipient.key().to_owned());
     let recipients_raw = column(&|m| m.message.recipient.raw().to_owned());
-    let texts = column(&|m| m.message.text.clone());
     let gateway_ids = optional(&|m| m.message.message_id.clone());
     let references = optional(&|m| m.message.reference.clone());
     let devices = optional(&|m| m.message.device_id.clone());
     let tenants = optional(&|m| m.message.tenant_id.clone());
     let tenant_names = optional(&|m| m.message.tenant_name.clone());
     let gateway_rules = optional(&|m| m.message.gateway_rule.clone());
-    let rules = optional(&|m| m.plan.rule.clone());
     let more = MoreColumns::of(messages);
     let inserted = sqlx::query_scalar!(
         r#"
@@ -885,7 +882,7 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         RETURNING id
         "#,
         &ids,
-        &endpoints,
+        &column(&|m| m.endpoint.to_owned()),
         &keys as &[&[u8]],
         &conversations,
         &senders,
@@ -893,7 +890,7 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         &answerable,
         &recipients,
         &recipients_raw,
-        &texts,
+        &column(&|m| m.message.text.clone()),
         &sent as &[Option<DateTime<Utc>>],
         &gateway_ids as &[Option<String>],
         &references as &[Option<String>],
@@ -901,7 +898,7 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
         &tenants as &[Option<String>],
         &tenant_names as &[Option<String>],
         &gateway_rules as &[Option<String>],
-        &rules as &[Option<String>],
+        &more.rules as &[Option<&str>],
         &more.events as &[Option<&str>],
         &more.tiers as &[Option<i16>],
         &more.keywords as &[Option<String>],
@@ -921,7 +918,8 @@ async fn insert_messages(connection: &mut PgConnection, messages: &[NewMessage<'
 
 /// What messages say about consent, and what is known of them besides the text: one column each.
 #[derive(Default)]
-struct MoreColumns {
+struct MoreColumns<'a> {
+    rules: Vec<Option<&'a str>>,
     events: Vec<Option<&'static str>>,
     tiers: Vec<Option<i16>>,
     keywords: Vec<Option<String>>,
@@ -935,11 +933,12 @@ struct MoreColumns {
     is_over: Vec<bool>,
 }
 
-impl MoreColumns {
-    fn of(messages: &[NewMessage<'_>]) -> Self {
+impl<'a> MoreColumns<'a> {
+    fn of(messages: &[NewMessage<'a>]) -> Self {
         let mut columns = Self::default();
         for new in messages {
             let decision = new.plan.consent.as_ref();
+            columns.rules.push(new.plan.rule.as_deref());
             columns.events.push(decision.map(|decision| decision.event.as_str()));
             columns.tiers.push(decision.map(|decision| i16::from(decision.tier)));
             columns

@@ -26,7 +26,8 @@ pub(super) struct Asked<'a> {
     /// Every key under which the number may be kept: as it is, and hashed ([`Store::keys_of`]).
     pub(super) keys: Vec<String>,
     pub(super) source: Source,
-    pub(super) asked_at: Option<DateTime<Utc>>,
+    /// When, by their provider's clock.
+    pub(super) at: Option<DateTime<Utc>>,
     /// How it was recognised; `None` if nobody texted it.
     pub(super) decision: Option<&'a Decision>,
     pub(super) rules_version: Option<&'a str>,
@@ -190,7 +191,7 @@ pub(super) async fn opt_out(connection: &mut PgConnection, asked: &Asked<'_>) ->
         asked.source.as_str(),
         asked.message.map(|message| message.id),
         asked.decision.map(|decision| &*decision.keyword),
-        asked.asked_at,
+        asked.at,
         PLAUSIBLE_AGE,
         asked.address.suppression_key(),
         asked.decision.map(|decision| i16::from(decision.tier)),
@@ -250,7 +251,7 @@ pub(super) async fn opt_in(connection: &mut PgConnection, asked: &Asked<'_>) -> 
         "#,
         asked.group,
         &asked.keys,
-        asked.asked_at,
+        asked.at,
         asked.source.as_str(),
         asked.message.map(|message| message.id),
     )
@@ -305,7 +306,7 @@ async fn record(
         asked.rules_version,
         asked.decision.and_then(|decision| decision.language),
         message.map(|message| message.verified),
-        asked.asked_at,
+        asked.at,
         counts_from,
         confirmation,
         asked.note,
@@ -340,7 +341,7 @@ pub(super) async fn ask_for_review(connection: &mut PgConnection, asked: &Asked<
         asked.rules_version,
         asked.decision.and_then(|decision| decision.language),
         message.map(|message| message.verified),
-        asked.asked_at,
+        asked.at,
     )
     .execute(connection)
     .await?;
@@ -443,7 +444,7 @@ impl Store {
             address: change.address,
             keys: self.keys_of(change.address.key()),
             source: change.source,
-            asked_at: change.asked_at,
+            at: change.asked_at,
             decision: None,
             rules_version: None,
             unconfirmed: Some("asked for by another way than a text"),

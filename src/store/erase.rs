@@ -49,8 +49,13 @@ impl Person {
     /// `None` for what is not the number of a person: a short code, a name.
     pub fn new(address: &Address) -> Option<Self> {
         let spellings = address.suppression_keys();
-        let digits: BTreeSet<String> = spellings.iter().flat_map(|spelling| digits_of(spelling)).collect();
-        let alternatives: Vec<String> = digits.iter().map(|digits| spaced(digits)).collect();
+        let digits: BTreeSet<String> = spellings.iter().filter_map(|spelling| digits_of(spelling)).collect();
+        let has_shorter = |one: &String| digits.iter().any(|other| other != one && one.ends_with(other.as_str()));
+        let alternatives: Vec<String> = digits
+            .iter()
+            .filter(|digits| !has_shorter(digits))
+            .map(|digits| spaced(digits))
+            .collect();
         let is_number = address
             .key()
             .trim_start_matches('+')

@@ -327,6 +327,15 @@ impl Store {
         Ok(imported)
     }
 
+    /// Lets the database count its opt-outs and events. Plans are kept, and one that was made while the tables were empty reads
+    /// all of a group for each number: to be called early in an import that makes them grow, so that nobody waits for autovacuum.
+    pub async fn count_consent_anew(&self) -> Result<(), StoreError> {
+        sqlx::query!("ANALYZE smshook.opt_outs, smshook.consent_events")
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     fn columns(&self, list: &[ListedOptOut]) -> Columns {
         let mut columns = Columns::default();
         for listed in list {
@@ -358,14 +367,15 @@ impl Store {
                 FROM UNNEST($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
                     AS a (number, number_key, hash, asked_at, note)
             ), known AS (
-                SELECT a.*, k.opt_out_id, k.opted_out_at,
+                SELECT a.*, k.opt_out_id, k.opt_out_ids, k.opted_out_at,
                        k.opt_out_id IS NOT NULL AND coalesce(a.counts_from <= k.opted_out_at, true) AS says_nothing_new,
                        EXISTS (
                            SELECT FROM smshook.consent_events e
                            WHERE e.number_key IN (a.number_key, a.hash) AND e.suppression_group = $1 AND e.event = 'opt_in'
                              AND e.effect <> 'stale' AND e.counts_from > a.counts_from) AS opted_in_later
                 FROM asked a CROSS JOIN LATERAL (
-                    SELECT min(o.id) AS opt_out_id, max(o.opted_out_at) AS opted_out_at FROM smshook.opt_outs o
+                    SELECT min(o.id) AS opt_out_id, array_agg(o.id) AS opt_out_ids, max(o.opted_out_at) AS opted_out_at
+                    FROM smshook.opt_outs o
                     WHERE o.number_key IN (a.number_key, a.hash) AND o.suppression_group = $1 AND o.opted_in_at IS NULL) k
             ), decided AS MATERIALIZED (
                 SELECT k.*, k.says_nothing_new OR (k.opt_out_id IS NOT NULL AND k.asked_at IS NULL) AS is_known,
@@ -381,8 +391,7 @@ impl Store {
             ), renewed AS (
                 UPDATE smshook.opt_outs o SET opted_out_at = greatest(o.opted_out_at, d.counts_from)
                 FROM decided d
-                WHERE d.effect = 'in_force' AND NOT d.is_known AND o.number_key IN (d.number_key, d.hash)
-                  AND o.suppression_group = $1 AND o.opted_in_at IS NULL
+                WHERE d.effect = 'in_force' AND NOT d.is_known AND o.id = ANY (d.opt_out_ids)
             ), recorded AS (
                 INSERT INTO smshook.consent_events (event, suppression_group, number, number_key, source, effect, opt_out_id,
                     asked_at, counts_from, confirmation, note)

@@ -228,10 +228,10 @@ impl Store {
                 SELECT n.id, n.state = 'running' AS lost
                 FROM smshook.notices n
                 WHERE n.webhook = $1 AND n.state IN ('waiting', 'running') AND n.run_at <= now()
-                  AND NOT EXISTS (
-                    SELECT FROM smshook.notices b
-                    WHERE b.webhook = n.webhook AND b.number_key = n.number_key AND b.id < n.id
-                      AND b.state IN ('waiting', 'running'))
+                  -- looked up row by row, and not joined, which on a long backlog takes minutes
+                  AND n.id = (
+                    SELECT min(b.id) FROM smshook.notices b
+                    WHERE b.webhook = n.webhook AND b.number_key = n.number_key AND b.state IN ('waiting', 'running'))
                 ORDER BY n.run_at, n.id
                 LIMIT $2
                 FOR UPDATE OF n SKIP LOCKED

@@ -339,7 +339,7 @@ async fn opt_out(
         address: &new.message.sender,
         keys: store.keys_of(new.message.sender.key()),
         source: consent::Source::of(decision),
-        asked_at: new.message.sent_at,
+        at: new.message.sent_at,
         decision: Some(decision),
         rules_version: Some(&new.plan.rules_version),
         unconfirmed: new.plan.unconfirmed,

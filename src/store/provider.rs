@@ -182,7 +182,7 @@ impl Store {
             address: &address,
             keys: self.keys_of(&text.sender),
             source: Source::Provider,
-            asked_at: text.handed_over_at,
+            at: text.handed_over_at,
             decision: Some(&decision),
             rules_version: None,
             unconfirmed: Some(REFUSED),

@@ -182,6 +182,7 @@ impl World {
             body["receivedAt"] = json!(chrono::Utc::now().to_rfc3339());
             self.deliver(&body).await;
         }
+        self.deliver(&text("an umbrella after the STOP")).await;
         eventually("the texts in parts are messages", async || {
             count(
                 self.pool(),
@@ -326,7 +327,7 @@ async fn an_erased_person_is_in_no_column_of_any_table_and_in_no_log_and_is_not_
             counted("quarantined"),
             counted("refused")
         ),
-        (8, 3, 1, 1),
+        (9, 3, 1, 1),
         "{report}"
     );
     assert_eq!(
@@ -498,6 +499,9 @@ async fn opted_out_and_erased(app: &App) {
     assert_eq!((erased.opt_outs_kept, erased.opt_outs_in_force), (1, 1));
 }
 
+/// Event, number, words, keyword and whether it was erased.
+type Event = (String, String, Option<String>, Option<String>, bool);
+
 #[tokio::test]
 async fn consent_stays_as_proof_without_words_and_a_start_after_the_erasure_lifts_it() {
     let gateway = Fake::start().await;
@@ -508,7 +512,7 @@ async fn consent_stays_as_proof_without_words_and_a_start_after_the_erasure_lift
     );
     let app = App::start(&answering).await;
     opted_out_and_erased(&app).await;
-    let events: Vec<(String, String, Option<String>, Option<String>, bool)> = sqlx::query_as(
+    let events: Vec<Event> = sqlx::query_as(
         "SELECT event, left(number, 5), words, keyword, erased_at IS NOT NULL FROM smshook.consent_events ORDER BY id",
     )
     .fetch_all(app.pool())

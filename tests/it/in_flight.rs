@@ -127,7 +127,7 @@ async fn delivered(process: &Process, endpoint: &str, from: &str, text: &str) ->
     tokio::time::timeout(helpers::PATIENCE, delivering).await.unwrap()
 }
 
-#[expect(clippy::print_stderr, reason = "a measurement that `--nocapture` shows")]
+#[expect(clippy::print_stderr, reason = "figures, for whoever runs it with --nocapture")]
 fn measured(what: &str) {
     eprintln!("measured: {what}");
 }

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,10 +15,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use smshook::store::Store;
 use sqlx::PgPool;
 
 use crate::helpers::{
-    Answer, Asked, Fake, Process, Service, count, deliver, eventually, jobs_ended, smshook, write_configuration,
+    Answer, Asked, Fake, PATIENCE, Process, Service, count, deliver, eventually, jobs_ended, smshook,
+    write_configuration,
 };
 use crate::testkit::TestDatabase;
 
@@ -387,6 +390,23 @@ async fn two_processes_tell_each_of_a_thousand_imported_opt_outs_once() {
         count(&database.pool, "SELECT max(attempt)::int8 FROM v1.notices").await,
         1
     );
+}
+
+#[tokio::test]
+async fn a_claim_does_not_look_through_a_long_backlog() {
+    let database = TestDatabase::new().await;
+    let backlog = "INSERT INTO smshook.notices (webhook, event_id, number_key)
+        SELECT 'sender', n, '+1555' || n FROM generate_series(1, 100000) n";
+    execute(&database.pool, backlog).await;
+    let store = Store::new(database.options(), 2);
+    let claims = async {
+        for _ in 0..100 {
+            let claimed = store.claim_notices("sender", 8, Duration::from_mins(1)).await.unwrap();
+            assert_eq!(claimed.len(), 8);
+        }
+    };
+    // tens of milliseconds when it works, hours when it compares each with each
+    assert!(tokio::time::timeout(PATIENCE, claims).await.is_ok());
 }
 
 #[tokio::test]

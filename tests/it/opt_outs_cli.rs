@@ -187,6 +187,15 @@ async fn what_was_asked_for_before_a_later_opt_in_changes_nothing_however_long_a
 
 // import
 
+/// Two numbers of one person among others, in another system's spelling.
+const LIST: &str = "number;group;opted_out_at;note\n\
+                +1 202 555 0101;shop;2026-02-03T04:05:06Z;\"told us; twice\"\n\
+                +12025550102;desk;;\n\
+                +5215512345678;shop;2026-02-03;\n\
+                +525512345678;shop;2026-02-02;the same number\n\
+                +12025550104;shop;2026-02-03;\n\
+                +12025550105;shop;2026-02-03;\n";
+
 #[tokio::test]
 async fn a_list_is_recorded_once_however_often_it_is_imported() {
     let (database, shell) = two_groups().await;
@@ -212,14 +221,7 @@ async fn a_list_is_recorded_once_however_often_it_is_imported() {
         .run(&["opt-outs", "remove", "+12025550105", "--group", "shop"])
         .await
         .data();
-    let list = "number;group;opted_out_at;note\n\
-                +1 202 555 0101;shop;2026-02-03T04:05:06Z;\"told us; twice\"\n\
-                +12025550102;desk;;\n\
-                +5215512345678;shop;2026-02-03;\n\
-                +525512345678;shop;2026-02-02;the same number\n\
-                +12025550104;shop;2026-02-03;\n\
-                +12025550105;shop;2026-02-03;\n";
-    let file = shell.file("list.csv", list.as_bytes());
+    let file = shell.file("list.csv", LIST.as_bytes());
     let import = [
         "opt-outs",
         "import",
@@ -369,6 +371,21 @@ async fn say(store: &Store, number: &str, opts_out: bool, asked_at: Option<DateT
     store.change_consent(&change).await.unwrap()
 }
 
+/// What was recorded of a list, of the numbers that end so: number, effect and time, where something came of it.
+async fn recorded(pool: &PgPool, last: &'static str) -> Vec<(String, String, Option<i64>)> {
+    sqlx::query_as(
+        "SELECT left(e.number, -2), e.effect, (extract(epoch FROM e.asked_at))::int8 FROM v1.consent_events e
+         WHERE e.source = 'import' AND right(e.number, 2) = $1
+           AND (e.effect = 'began' OR e.effect = 'superseded' AND NOT EXISTS (
+                SELECT FROM v1.opt_outs o WHERE o.number_key = e.number_key AND o.in_force))
+         ORDER BY 1, 2",
+    )
+    .bind(last)
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
 #[tokio::test]
 async fn a_list_is_judged_as_each_of_its_lines_would_be() {
     let database = TestDatabase::new().await;
@@ -445,20 +462,10 @@ async fn a_list_is_judged_as_each_of_its_lines_would_be() {
         of_each.iter().all(|row| of_list.contains(row)),
         "{of_each:?}\n{of_list:?}"
     );
-    let recorded = async |last: &'static str| -> Vec<(String, String, Option<i64>)> {
-        sqlx::query_as(
-            "SELECT left(e.number, -2), e.effect, (extract(epoch FROM e.asked_at))::int8 FROM v1.consent_events e
-             WHERE e.source = 'import' AND right(e.number, 2) = $1
-               AND (e.effect = 'began' OR e.effect = 'superseded' AND NOT EXISTS (
-                    SELECT FROM v1.opt_outs o WHERE o.number_key = e.number_key AND o.in_force))
-             ORDER BY 1, 2",
-        )
-        .bind(last)
-        .fetch_all(&database.pool)
-        .await
-        .unwrap()
-    };
-    assert_eq!(recorded("01").await, recorded("02").await);
+    assert_eq!(
+        recorded(&database.pool, "01").await,
+        recorded(&database.pool, "02").await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

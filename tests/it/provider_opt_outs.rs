@@ -14,6 +14,8 @@ use crate::gateways::{SENDER, replying_endpoints, send_report, send_text, taken}
 use crate::helpers::{self, Answer, App, Fake, Intake, eventually, replying_endpoint, sms};
 
 const PERSON: &str = "15551230001";
+/// The number that [`sms`] is addressed to.
+const OURS: &str = "15550009999";
 const REFUSED: &str = "the provider holds the sender for opted out";
 
 /// What a vendor's API answers, and what it reports, when it holds somebody for opted out.
@@ -289,8 +291,10 @@ async fn a_start_by_text_lifts_it() {
 }
 
 /// One text of the person, its job claimed and let through the gate: what happens next is the test's.
-async fn handed_over(intake: &Intake) -> Job {
-    intake.text(PERSON, "one").await;
+async fn handed_over(intake: &Intake, to: &str) -> Job {
+    let mut text = sms(PERSON, "one");
+    text["to"] = json!(to);
+    helpers::deliver(intake.address, "/hooks/sms", text.to_string().as_bytes()).await;
     let want = Want {
         action: "answer".to_owned(),
         slots: 1,
@@ -301,7 +305,7 @@ async fn handed_over(intake: &Intake) -> Job {
         .store
         .begin_send(
             &job,
-            "reference",
+            to,
             "hello",
             &LoopLimits::default(),
             &json!({ "sending": { "attempt": 1 } }),
@@ -321,7 +325,7 @@ fn answering(fake: &Fake) -> String {
 async fn texts_that_are_queued_are_cancelled_and_whoever_lost_the_job_records_nothing() {
     let fake = Fake::start().await;
     let intake = Intake::start(&answering(&fake)).await;
-    let job = handed_over(&intake).await;
+    let job = handed_over(&intake, OURS).await;
     intake.text(PERSON, "two").await;
     let stale = Job {
         claim: job.claim - 1,
@@ -356,10 +360,39 @@ async fn texts_that_are_queued_are_cancelled_and_whoever_lost_the_job_records_no
 }
 
 #[tokio::test]
+async fn the_crm_hears_once_of_two_texts_that_were_on_their_way() {
+    let fake = Fake::start().await;
+    let intake = Intake::start(&answering(&fake)).await;
+    let on_their_way = [
+        handed_over(&intake, OURS).await,
+        handed_over(&intake, "15550009998").await,
+    ];
+    for job in &on_their_way {
+        let follows = ["crm".to_owned()];
+        assert!(
+            intake
+                .store
+                .provider_opted_out(job, "7", &follows, &json!({}))
+                .await
+                .unwrap()
+        );
+    }
+    assert_eq!(
+        helpers::count(intake.pool(), "SELECT count(*) FROM v1.jobs WHERE action = 'crm'").await,
+        1
+    );
+    let effects: Vec<String> = sqlx::query_scalar("SELECT effect FROM v1.consent_events ORDER BY id")
+        .fetch_all(intake.pool())
+        .await
+        .unwrap();
+    assert_eq!(effects, ["began", "in_force"]);
+}
+
+#[tokio::test]
 async fn a_start_that_came_after_the_refused_text_was_handed_over_wins() {
     let fake = Fake::start().await;
     let intake = Intake::start(&answering(&fake)).await;
-    let job = handed_over(&intake).await;
+    let job = handed_over(&intake, OURS).await;
     let mut start = sms(PERSON, "START");
     start["receivedAt"] = json!(Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true));
     helpers::deliver(intake.address, "/hooks/sms", start.to_string().as_bytes()).await;

@@ -29,7 +29,7 @@ const COLUMNS: [(&str, &str); 14] = [
     (
         "gateway_events",
         "id uuid, endpoint text, kind text, reference text, gateway_id text, occurred_at timestamptz, \
-         received_at timestamptz, job_id int8, raw text, state text, error text, verified bool",
+         received_at timestamptz, job_id int8, raw text, state text, error text, verified bool, opted_out bool, opt_out_recorded_at timestamptz",
     ),
     (
         "jobs",

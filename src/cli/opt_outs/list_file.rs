@@ -471,7 +471,7 @@ mod tests {
                 assert_eq!(read(list).bad[0].why, "it has no number");
                 continue;
             }
-            assert_eq!(read(list).entries, [full.clone()], "{list}");
+            assert_eq!(read(list).entries, std::slice::from_ref(&full), "{list}");
         }
     }
 

@@ -24,6 +24,8 @@ use crate::store::{Imported, ListedOptOut, OptOutPages, OptOutRow};
 
 /// Opt-outs recorded in one transaction: each holds a lock, and Postgres has room for a few thousand by default.
 const AT_ONCE: usize = 500;
+/// The chunks of a long list before which the database counts what it has by now.
+const COUNTED_BEFORE: [usize; 3] = [2, 20, 200];
 /// Bad lines that are shown.
 const SHOWN: usize = 20;
 
@@ -293,7 +295,10 @@ fn bytes_of(file: &Path) -> io::Result<Vec<u8>> {
 
 async fn record(database: &Database, group: &str, listed: &[ListedOptOut]) -> Result<Imported, Failure> {
     let mut imported = Imported::default();
-    for chunk in listed.chunks(AT_ONCE) {
+    for (nth, chunk) in listed.chunks(AT_ONCE).enumerate() {
+        if COUNTED_BEFORE.contains(&nth) {
+            database.store.count_consent_anew().await.map_err(database::failed)?;
+        }
         match database.store.import_opt_outs(group, chunk).await {
             Ok(more) => imported += more,
             Err(error) => {

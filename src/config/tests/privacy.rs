@@ -22,18 +22,20 @@ fn a_time_that_is_too_short_is_refused_and_the_error_says_why() {
         "[retention]\nmessages = \"6d\"\nconsent = \"29d\"\n",
         r#"
 error: `6d` is too short
-  --> config.toml:7:12
-   |
- 7 | messages = "6d"
-   |            ^^^^
+ --> config.toml:7:12
+  |
+7 | messages = "6d"
+  |            ^^^^
 help: gateways repeat a message for days, and the copy of one that is gone would be taken for a new one: keep at least "7d"
 
 error: `29d` is too short
-  --> config.toml:8:11
-   |
- 8 | consent = "29d"
-   |           ^^^^^
+ --> config.toml:8:11
+  |
+8 | consent = "29d"
+  |           ^^^^^
 help: this is the proof of who asked for what, and a dispute comes months later: keep at least "30d"
+
+2 errors in the configuration
 "#,
     );
     let wrong = refused(&format!("{ENDPOINT}[retention]\nmessages = \"90\"\n"));
