@@ -38,8 +38,21 @@ SET number_key = smshook.suppression_key(o.number),
 FROM smshook.opt_outs p LEFT JOIN smshook.sends s ON s.opt_out_id = p.id
 WHERE p.id = o.id;
 ALTER TABLE smshook.opt_outs ALTER COLUMN number_key SET NOT NULL;
-CREATE INDEX opt_outs_by_key ON smshook.opt_outs (number_key, suppression_group) WHERE opted_in_at IS NULL;
-CREATE INDEX opt_outs_ended ON smshook.opt_outs (opted_in_at) WHERE opted_in_at IS NOT NULL;
+-- One opt-out per number from now on: of two spellings of one number the earlier row stands for both, and holds as late as
+-- either was asked for.
+UPDATE smshook.opt_outs k SET opted_out_at = d.latest
+FROM (
+    SELECT min(id) AS first, max(opted_out_at) AS latest FROM smshook.opt_outs WHERE opted_in_at IS NULL
+    GROUP BY suppression_group, number_key HAVING count(*) > 1) d
+WHERE k.id = d.first;
+UPDATE smshook.opt_outs o
+SET opted_in_at = now(), opted_in_source = 'import', note = concat_ws('; ', o.note, 'kept under another spelling of the number')
+WHERE o.opted_in_at IS NULL AND EXISTS (
+    SELECT FROM smshook.opt_outs k
+    WHERE k.suppression_group = o.suppression_group AND k.number_key = o.number_key AND k.opted_in_at IS NULL AND k.id < o.id);
+-- The number first: by the group alone, which a planner without statistics takes for selective, it would be read in full.
+DROP INDEX smshook.opt_outs_in_force;
+CREATE UNIQUE INDEX opt_outs_in_force ON smshook.opt_outs (number_key, suppression_group) WHERE opted_in_at IS NULL;
 COMMENT ON COLUMN smshook.opt_outs.number IS 'The number, E.164 or as given; after an erasure `hmac:` and a keyed hash of it.';
 COMMENT ON COLUMN smshook.opt_outs.number_key IS 'The one spelling by which it is looked up; after an erasure the keyed hash.';
 COMMENT ON COLUMN smshook.opt_outs.source IS 'message (the person texted it), provider (the gateway says so), operator or import.';
@@ -134,7 +147,8 @@ CREATE TRIGGER consent_events_are_not_truncated BEFORE TRUNCATE ON smshook.conse
 -- What is known of the opt-outs from before this record.
 INSERT INTO smshook.consent_events (event, suppression_group, number, number_key, source, effect, opt_out_id, message_id, endpoint,
     recipient, words, keyword, tier, asked_at, counts_from, recorded_at, confirmation, note)
-SELECT 'opt_out', o.suppression_group, o.number, o.number_key, o.source, 'began', o.id, o.message_id, m.endpoint,
+SELECT 'opt_out', o.suppression_group, o.number, o.number_key, o.source,
+    CASE WHEN o.opted_in_source = 'import' THEN 'in_force' ELSE 'began' END, o.id, o.message_id, m.endpoint,
     m.recipient, m.text, o.keyword, o.tier, m.sent_at, o.opted_out_at, o.recorded_at,
     CASE WHEN o.source = 'message' THEN 'owed' ELSE 'asked for by another way than a text' END, o.note
 FROM smshook.opt_outs o LEFT JOIN smshook.messages m ON m.id = o.message_id
@@ -148,7 +162,7 @@ INSERT INTO smshook.consent_events (event, suppression_group, number, number_key
 SELECT 'opt_in', o.suppression_group, o.number, o.number_key, o.opted_in_source, 'lifted', o.id, o.opted_in_message_id, m.endpoint,
     m.recipient, m.text, m.sent_at, least(coalesce(m.sent_at, o.opted_in_at), o.opted_in_at), o.opted_in_at
 FROM smshook.opt_outs o LEFT JOIN smshook.messages m ON m.id = o.opted_in_message_id
-WHERE o.opted_in_at IS NOT NULL
+WHERE o.opted_in_source IN ('message', 'operator')
 ORDER BY o.opted_in_at, o.id;
 
 CREATE TABLE smshook.webhooks (

@@ -485,7 +485,7 @@ impl Store {
                 WHERE g.name <> 'default' AND NOT EXISTS (
                     SELECT FROM smshook.opt_outs o
                     WHERE o.number_key = f.number_key AND o.suppression_group = g.name AND o.opted_in_at IS NULL)
-                ON CONFLICT (suppression_group, number) WHERE opted_in_at IS NULL DO NOTHING
+                ON CONFLICT (number_key, suppression_group) WHERE opted_in_at IS NULL DO NOTHING
                 RETURNING id, suppression_group, number, number_key
             )
             INSERT INTO smshook.consent_events (event, suppression_group, number, number_key, opt_out_id, note)

@@ -684,20 +684,20 @@ async fn erase_consent(
     Ok(())
 }
 
-/// Where two spellings had opted out, both stay in force: the hash of one is told apart by its ID.
+/// Where one is in force under the hash already, because a process without the key has recorded another, that one goes on to
+/// count and the other is told apart by its ID.
 async fn hash_opt_outs(connection: &mut PgConnection, number_key: &str, hashed: &str) -> Result<u64, StoreError> {
     let kept = sqlx::query!(
         r#"
         UPDATE smshook.opt_outs o
-        SET number_key = $2, note = NULL,
-            number = CASE WHEN m.nth > 1 OR EXISTS (
-                SELECT FROM smshook.opt_outs k
-                WHERE k.number = $2 AND k.suppression_group = o.suppression_group AND k.opted_in_at IS NULL)
-                THEN $2 || ':' || o.id ELSE $2 END
+        SET number_key = h.name, number = h.name, note = NULL
         FROM (
-            SELECT id, row_number() OVER (PARTITION BY suppression_group, opted_in_at IS NULL ORDER BY id) AS nth
-            FROM smshook.opt_outs WHERE number_key = $1) m
-        WHERE o.id = m.id
+            SELECT p.id, CASE WHEN p.opted_in_at IS NULL AND EXISTS (
+                SELECT FROM smshook.opt_outs k
+                WHERE k.number_key = $2 AND k.suppression_group = p.suppression_group AND k.opted_in_at IS NULL)
+                THEN $2 || ':' || p.id ELSE $2 END AS name
+            FROM smshook.opt_outs p WHERE p.number_key = $1) h
+        WHERE o.id = h.id
         "#,
         number_key,
         hashed,

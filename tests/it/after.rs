@@ -222,7 +222,7 @@ async fn a_reply_tells_the_number_of_the_ticket_that_another_action_opened() {
     desk.then(Fake::status(503));
     desk.then(opened());
     let app = thanking(&desk, &gateway).await;
-    app.text("15551230001", "help me").await;
+    app.text("15551230001", "the heater is broken").await;
     app.all_jobs_ended().await;
     assert_eq!(
         desk.asked().len(),
@@ -239,7 +239,7 @@ async fn a_reply_about_a_ticket_that_was_never_opened_is_not_sent() {
     let (desk, gateway) = (Fake::start().await, Fake::start().await);
     desk.then(Fake::status(422));
     let app = thanking(&desk, &gateway).await;
-    app.text("15551230001", "help me").await;
+    app.text("15551230001", "the heater is broken").await;
     app.all_jobs_ended().await;
     let jobs = app.jobs().await;
     let thanks = jobs.iter().find(|(action, ..)| action == "thanks").unwrap();

@@ -558,18 +558,19 @@ async fn consent_stays_as_proof_without_words_and_a_start_after_the_erasure_lift
 }
 
 #[tokio::test]
-async fn two_spellings_of_one_number_stay_opted_out_both() {
-    let intake = Intake::start(&privacy()).await;
+async fn an_opt_out_that_a_process_without_the_key_recorded_again_is_no_obstacle() {
+    let app = App::start(&privacy()).await;
+    app.text(PERSON, "STOP").await;
+    erase(app.pool(), PERSON).await;
     execute(
-        intake.pool(),
+        app.pool(),
         "INSERT INTO smshook.opt_outs (suppression_group, number, number_key, source, opted_out_at)
-         VALUES ('main', '+5215512345678', '+525512345678', 'operator', now()),
-                ('main', '+525512345678', '+525512345678', 'operator', now())",
+         VALUES ('main', '+14155550187', '+14155550187', 'operator', now())",
     )
     .await;
-    let erased = erase(intake.pool(), "+5215512345678").await;
-    assert_eq!((erased.opt_outs_kept, erased.opt_outs_in_force), (2, 2));
-    assert_eq!(holding(intake.pool(), &["5512345678"]).await, BTreeSet::new());
+    let erased = erase(app.pool(), PERSON).await;
+    assert_eq!((erased.opt_outs_kept, erased.opt_outs_in_force), (1, 1));
+    assert_eq!(holding(app.pool(), &["4155550187"]).await, BTreeSet::new());
 }
 
 #[tokio::test]

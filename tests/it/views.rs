@@ -356,7 +356,8 @@ async fn opt_outs_of_before_the_evidence_keep_holding_and_have_become_evidence()
              opted_in_source, opted_in_message_id)
          VALUES ('default', '+5215512345678', 'message', '00000000-0000-7000-8000-000000000001', 'stop', 2,
                  '2026-01-02T03:04:05Z', '2026-01-03T03:04:06Z', 'message', '00000000-0000-7000-8000-000000000002'),
-                ('default', '+5491123456789', 'operator', NULL, NULL, NULL, now(), NULL, NULL, NULL)",
+                ('default', '+5491123456789', 'operator', NULL, NULL, NULL, '2026-02-01T00:00:00Z', NULL, NULL, NULL),
+                ('default', '+541123456789', 'operator', NULL, NULL, NULL, '2026-02-02T00:00:00Z', NULL, NULL, NULL)",
         "INSERT INTO smshook.sends (job_id, conversation_id, reference, opt_out_id)
          SELECT j.id, gen_random_uuid(), 'ref-1', o.id FROM smshook.jobs j, smshook.opt_outs o WHERE o.tier = 2",
     ];
@@ -377,18 +378,16 @@ async fn opt_outs_of_before_the_evidence_keep_holding_and_have_become_evidence()
         events,
         [
             event("opt_out", "+525512345678", Some("Stop it"), Some("owed")),
-            event(
-                "opt_out",
-                "+541123456789",
-                None,
-                Some("asked for by another way than a text")
-            ),
+            event("opt_out", "+541123456789", None, Some("asked for by another way than a text")),
+            event("opt_out", "+541123456789", None, Some("asked for by another way than a text")),
             event("confirmed", "+525512345678", Some("ref-1"), None),
             event("opt_in", "+525512345678", Some("START"), None),
         ]
     );
     assert!(store.has_opted_out("default", "+541123456789").await.unwrap());
     assert!(!store.has_opted_out("default", "+5215512345678").await.unwrap());
+    let one = "SELECT count(*) FROM v1.opt_outs WHERE in_force AND opted_out_at = '2026-02-02T00:00:00Z'";
+    assert_eq!(count(&pool, one).await, 1, "two spellings are one, as of the later");
     let spent =
         "SELECT count(*) FROM smshook.opt_outs WHERE confirm_job_id IS NOT NULL AND confirm_spent_at IS NOT NULL";
     assert_eq!(
