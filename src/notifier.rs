@@ -31,6 +31,17 @@ const RETRY: RetryPolicy = RetryPolicy {
 /// What was to be told to webhooks that are gone is looked for so seldom.
 const POLLS_PER_SWEEP: u32 = 10;
 
+/// How long the database may take: far longer than it needs, so that only one that is frozen or behind a dead network is
+/// given up, and a stop is heard.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the store answers, unless it takes too long.
+async fn patiently<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_hangs| Err(StoreError::hangs()))
+}
+
 /// The notifier of one process.
 #[derive(Debug)]
 pub struct Notifier {
@@ -93,7 +104,7 @@ impl Notifier {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(period) => {}
             }
-            match self.store.discard_unregistered_notices().await {
+            match patiently(self.store.discard_unregistered_notices()).await {
                 Ok(0) => {}
                 Ok(notices) => tracing::warn!(
                     notices,
@@ -163,7 +174,7 @@ impl Courier {
         if free == 0 {
             return;
         }
-        match self.store.claim_notices(&self.webhook, free, self.lease).await {
+        match patiently(self.store.claim_notices(&self.webhook, free, self.lease)).await {
             Ok(claimed) => {
                 for notice in claimed {
                     self.start(notice);
@@ -247,7 +258,7 @@ impl Courier {
             return;
         }
         let settlements: Vec<NoticeSettlement> = self.unsettled.iter().map(|ended| ended.settlement.clone()).collect();
-        match self.store.settle_notices(&settlements).await {
+        match patiently(self.store.settle_notices(&settlements)).await {
             Ok(settled) => {
                 for ended in std::mem::take(&mut self.unsettled) {
                     let left = settled.iter().find(|settled| settled.id == ended.settlement.id);

@@ -96,6 +96,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Of a database that does not answer in the time that the caller has.
+    pub const fn hangs() -> Self {
+        Self::Unavailable(sqlx::Error::PoolTimedOut)
+    }
+}
+
 /// An error of Postgres without the row it concerns: `DETAIL` may quote a text or a number, the code and message do not.
 fn describe(error: &sqlx::Error) -> String {
     match error {

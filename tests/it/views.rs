@@ -378,8 +378,18 @@ async fn opt_outs_of_before_the_evidence_keep_holding_and_have_become_evidence()
         events,
         [
             event("opt_out", "+525512345678", Some("Stop it"), Some("owed")),
-            event("opt_out", "+541123456789", None, Some("asked for by another way than a text")),
-            event("opt_out", "+541123456789", None, Some("asked for by another way than a text")),
+            event(
+                "opt_out",
+                "+541123456789",
+                None,
+                Some("asked for by another way than a text")
+            ),
+            event(
+                "opt_out",
+                "+541123456789",
+                None,
+                Some("asked for by another way than a text")
+            ),
             event("confirmed", "+525512345678", Some("ref-1"), None),
             event("opt_in", "+525512345678", Some("START"), None),
         ]

@@ -4,6 +4,8 @@
 //! LISTEN wakes it at once, polling is the truth. It must not know what an action does, nor keep anything that a restart
 //! would lose: the queue is in Postgres.
 
+mod housekeeping;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +17,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use self::housekeeping::Housekeeping;
 use crate::actions::Actions;
-use crate::config::{Config, Retention, Worker as WorkerConfig};
+use crate::config::{Config, Worker as WorkerConfig};
 use crate::job::{Job, JobKind, Outcome, RetryPolicy};
 use crate::metrics::Metrics;
-use crate::store::{
-    Claimed, JOBS_CHANNEL, MOST_NONCES_PER_ENDPOINT, NOTICE_WRITTEN, Position, Settlement, Store, StoreError, Want,
-};
+use crate::store::{Claimed, JOBS_CHANNEL, NOTICE_WRITTEN, Settlement, Store, StoreError, Want};
 
 /// How much longer a lease is than the attempt it covers: time to settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
@@ -29,11 +30,6 @@ const LEASE_MARGIN: Duration = Duration::from_secs(2);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long arming the listener may take: without it polling finds the work.
 const LISTEN_WITHIN: Duration = Duration::from_secs(5);
-/// Lanes without a head are the trace of a death between two statements: rare, and not worth a look at every poll.
-const POLLS_PER_LANE_CHECK: u64 = 5;
-/// What is kept for a time only is looked through so seldom; and how many nonces there are, more seldom still.
-const POLLS_PER_FORGETTING: u64 = 10;
-const POLLS_PER_COUNT_OF_NONCES: u64 = 60;
 /// Between two tries of a settlement that Postgres would not take.
 const SETTLE_AGAIN: Duration = Duration::from_millis(250);
 
@@ -63,19 +59,15 @@ pub struct Worker {
     actions: Arc<Actions>,
     metrics: Arc<Metrics>,
     settings: WorkerConfig,
-    retention: Retention,
-    /// How far the sweep is with what is kept for a time only.
-    position: Position,
     limits: HashMap<String, Limits>,
     running: HashMap<Id, Running>,
     attempts: JoinSet<Outcome>,
     unsettled: Vec<Settlement>,
-    /// The actions that follow an opt-out, by endpoint.
-    on_opt_out: HashMap<String, Vec<String>>,
+    /// Until it runs.
+    housekeeping: Option<Housekeeping>,
     more: bool,
     /// Whether the paused actions have been given the trial that a start owes them.
     tried: bool,
-    polls: u64,
     /// Who hears of notices; this loop is the only one that listens.
     notices: Option<watch::Sender<()>>,
 }
@@ -109,24 +101,17 @@ impl Worker {
             (kind.as_str().to_owned(), limits)
         });
         Self {
+            housekeeping: Some(Housekeeping::new(config, store.clone())),
             store,
             actions,
             metrics,
             settings: config.worker,
-            retention: config.retention,
-            position: Position::default(),
             limits: configured.chain(compliance).collect(),
             running: HashMap::new(),
             attempts: JoinSet::new(),
             unsettled: Vec::new(),
-            on_opt_out: config
-                .endpoints
-                .iter()
-                .map(|endpoint| (endpoint.name.clone(), endpoint.policy.on_opt_out.clone()))
-                .collect(),
             more: true,
             tried: false,
-            polls: 0,
             notices: None,
         }
     }
@@ -145,6 +130,10 @@ impl Worker {
         // armed before the first look, so that no job falls between the two
         let mut listener = self.listen().await;
         self.try_paused().await;
+        let housekeeping = self
+            .housekeeping
+            .take()
+            .map(|keeping| tokio::spawn(keeping.run(stop.clone())));
         let mut poll = tokio::time::interval(self.settings.poll);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
@@ -167,6 +156,11 @@ impl Worker {
             }
         }
         self.drain().await;
+        if let Some(housekeeping) = housekeeping
+            && let Err(error) = housekeeping.await
+        {
+            tracing::error!(error = %error, "housekeeping ended by itself; this is a bug in smshook");
+        }
     }
 
     /// Whoever restarts may have mended the credentials: each paused action has a trial at once.
@@ -367,8 +361,7 @@ impl Worker {
         }
     }
 
-    /// Work of each poll: what could not be settled, jobs of actions that are gone, opt-outs that delivery reports tell of,
-    /// lanes that a dead process left behind.
+    /// Work of each poll: what could not be settled, and jobs of actions that are gone.
     async fn sweep(&mut self) {
         self.settle().await;
         if !self.tried {
@@ -380,42 +373,6 @@ impl Worker {
             Ok(jobs) => tracing::warn!(jobs, "discarded jobs of actions that are not configured any more"),
             Err(error) => tracing::debug!(error = %error, "could not look for jobs of unknown actions"),
         }
-        let follows = |endpoint: &str| self.on_opt_out.get(endpoint).cloned().unwrap_or_default();
-        if let Err(error) = self.store.record_reported_opt_outs(follows).await {
-            tracing::warn!(error = %error, "could not record the opt-outs that delivery reports tell of");
-        }
-        self.polls = self.polls.wrapping_add(1);
-        if self.polls.is_multiple_of(POLLS_PER_LANE_CHECK)
-            && let Err(error) = self.store.promote_forgotten().await
-        {
-            tracing::debug!(error = %error, "could not look for forgotten lanes");
-        }
-        if let Err(error) = self.store.remove_texts(&mut self.position).await {
-            tracing::debug!(error = %error, "could not remove texts that are not kept");
-        }
-        if self.polls.is_multiple_of(POLLS_PER_FORGETTING)
-            && let Err(error) = self.forget().await
-        {
-            tracing::debug!(error = %error, "could not delete what is not kept any longer");
-        }
-    }
-
-    /// Nonces and refused deliveries whose time is over, nonces beyond what is kept, what is left of erased people, and what
-    /// is older than the operator wants to keep; some of them each time.
-    async fn forget(&mut self) -> Result<(), StoreError> {
-        self.store.forget_refused().await?;
-        self.store.forget_nonces().await?;
-        self.store.forget_erased().await?;
-        if let Some(age) = self.retention.messages {
-            self.store.forget_messages(age, &mut self.position).await?;
-        }
-        if let Some(age) = self.retention.consent {
-            self.store.forget_consent(age, &mut self.position).await?;
-        }
-        if self.polls.is_multiple_of(POLLS_PER_COUNT_OF_NONCES) {
-            self.store.forget_oldest_nonces(MOST_NONCES_PER_ENDPOINT).await?;
-        }
-        Ok(())
     }
 
     /// No new claims; running attempts may end within the grace; what is left is given back at no cost.
