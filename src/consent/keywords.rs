@@ -151,7 +151,7 @@ struct Listed {
     language: Option<&'static str>,
 }
 
-/// Tables of our own words, whose keys nobody outside chooses: see [`Hash`].
+/// Tables of our own words, whose keys nobody outside chooses: see [`struct@Hash`].
 type Table<V> = HashMap<String, V, BuildHasherDefault<Fnv>>;
 /// A set of normalised words.
 type Words = HashSet<String, BuildHasherDefault<Fnv>>;
