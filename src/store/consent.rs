@@ -212,16 +212,13 @@ pub(super) async fn opt_out(connection: &mut PgConnection, asked: &Asked<'_>) ->
         _ => "an opt-in was asked for later",
     };
     let opt_out_id = row.begun.or(row.known);
-    record(
-        connection,
-        "opt_out",
-        asked,
-        effect,
-        row.counts_from,
+    let came = Came {
+        effect: Some(effect),
+        counts_from: Some(row.counts_from),
         opt_out_id,
-        Some(confirmation),
-    )
-    .await?;
+        confirmation: Some(confirmation),
+    };
+    record(connection, "opt_out", asked, came).await?;
     if effect != Effect::Superseded {
         cancel_queued(connection, asked.group, asked.address.key()).await?;
     }
@@ -262,8 +259,23 @@ pub(super) async fn opt_in(connection: &mut PgConnection, asked: &Asked<'_>) -> 
         (false, Some(_)) => Effect::Lifted,
         (false, None) => Effect::NotOptedOut,
     };
-    record(connection, "opt_in", asked, effect, row.counts_from, row.lifted, None).await?;
+    let came = Came {
+        effect: Some(effect),
+        counts_from: Some(row.counts_from),
+        opt_out_id: row.lifted,
+        confirmation: None,
+    };
+    record(connection, "opt_in", asked, came).await?;
     Ok(effect)
+}
+
+/// What a request came to, as it is recorded; nothing of one that waits for a person.
+#[derive(Clone, Copy, Default)]
+struct Came<'a> {
+    effect: Option<Effect>,
+    counts_from: Option<DateTime<Utc>>,
+    opt_out_id: Option<i64>,
+    confirmation: Option<&'a str>,
 }
 
 /// Writes the event; webhooks are told of it if it changes something.
@@ -271,10 +283,7 @@ async fn record(
     connection: &mut PgConnection,
     event: &str,
     asked: &Asked<'_>,
-    effect: Effect,
-    counts_from: DateTime<Utc>,
-    opt_out_id: Option<i64>,
-    confirmation: Option<&str>,
+    came: Came<'_>,
 ) -> Result<(), StoreError> {
     let message = asked.message;
     sqlx::query!(
@@ -295,8 +304,8 @@ async fn record(
         asked.address.key(),
         asked.address.suppression_key(),
         asked.source.as_str(),
-        effect.as_str(),
-        opt_out_id,
+        came.effect.map(Effect::as_str),
+        came.opt_out_id,
         message.map(|message| message.id),
         message.map(|message| message.endpoint),
         message.map(|message| message.recipient),
@@ -307,10 +316,10 @@ async fn record(
         asked.decision.and_then(|decision| decision.language),
         message.map(|message| message.verified),
         asked.at,
-        counts_from,
-        confirmation,
+        came.counts_from,
+        came.confirmation,
         asked.note,
-        effect.changes(),
+        came.effect.is_some_and(Effect::changes),
         JOBS_CHANNEL,
         NOTICE_WRITTEN,
     )
@@ -321,31 +330,7 @@ async fn record(
 
 /// Notes a phrase that a person has to decide about.
 pub(super) async fn ask_for_review(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<(), StoreError> {
-    let message = asked.message;
-    sqlx::query!(
-        r#"
-        INSERT INTO smshook.consent_events (event, suppression_group, number, number_key, source, message_id, endpoint,
-            recipient, words, keyword, tier, rules_version, language, verified, asked_at)
-        VALUES ('review', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-        "#,
-        asked.group,
-        asked.address.key(),
-        asked.address.suppression_key(),
-        asked.source.as_str(),
-        message.map(|message| message.id),
-        message.map(|message| message.endpoint),
-        message.map(|message| message.recipient),
-        message.and_then(|message| message.words),
-        asked.decision.map(|decision| &*decision.keyword),
-        asked.decision.map(|decision| i16::from(decision.tier)),
-        asked.rules_version,
-        asked.decision.and_then(|decision| decision.language),
-        message.map(|message| message.verified),
-        asked.at,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    record(connection, "review", asked, Came::default()).await
 }
 
 /// What became of the confirmations among jobs that have just ended: once for each opt-out and end.
