@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Store, StoreError, storable, storable_text};
+use super::{Store, StoreError, queue, storable, storable_text};
 use crate::job::{Job, JobKind};
 
 /// What is remembered of a sender in an outside account.
@@ -181,15 +181,7 @@ impl Store {
             return self.save_progress(job.id, job.claim, progress).await;
         }
         let mut transaction = self.pool.begin().await?;
-        let saved = sqlx::query!(
-            "UPDATE smshook.jobs SET progress = $3 WHERE id = $1 AND claim = $2 AND state = 'running'",
-            job.id,
-            job.claim,
-            &*storable(progress),
-        )
-        .execute(&mut *transaction)
-        .await?;
-        if saved.rows_affected() == 0 {
+        if !queue::write_progress(&mut transaction, job.id, job.claim, progress).await? {
             return Ok(false);
         }
         // one order for every job of the sender, so that two cannot wait for each other in a circle

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::consent::{self, Asked, Effect, Evidence, Source};
 use super::queue::{self, NewJob};
-use super::{Store, StoreError, storable};
+use super::{Store, StoreError};
 use crate::consent::{ConsentEvent, Decision, TIER_OF_THE_PROVIDER};
 use crate::job::Job;
 use crate::phone::{NumberFormat, normalise};
@@ -70,15 +70,7 @@ impl Store {
             handed_over_at: text.handed_over_at,
         };
         self.lock_number(&mut transaction, &text).await?;
-        let held = sqlx::query!(
-            "UPDATE smshook.jobs SET progress = $3 WHERE id = $1 AND claim = $2 AND state = 'running'",
-            job.id,
-            job.claim,
-            &*storable(progress),
-        )
-        .execute(&mut *transaction)
-        .await?;
-        if held.rows_affected() == 0 {
+        if !queue::write_progress(&mut transaction, job.id, job.claim, progress).await? {
             return Ok(false);
         }
         let behind = self

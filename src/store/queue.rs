@@ -579,15 +579,7 @@ impl Store {
 
     /// Saves what an attempt has done so far. False: the lease was lost, the attempt must stop. U+0000 becomes U+FFFD.
     pub async fn save_progress(&self, job_id: i64, claim: i32, progress: &Value) -> Result<bool, StoreError> {
-        let saved = sqlx::query!(
-            "UPDATE smshook.jobs SET progress = $3 WHERE id = $1 AND claim = $2 AND state = 'running'",
-            job_id,
-            claim,
-            &*storable(progress),
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(saved.rows_affected() == 1)
+        write_progress(&mut *self.pool.acquire().await?, job_id, claim, progress).await
     }
 
     /// Puts a discarded or cancelled job back at its place in its lane, with its attempts forgotten but on record. False if
@@ -644,6 +636,24 @@ impl Store {
         }
         Ok(true)
     }
+}
+
+/// False if another claim holds the job: nothing was written.
+pub(super) async fn write_progress(
+    connection: &mut PgConnection,
+    job_id: i64,
+    claim: i32,
+    progress: &Value,
+) -> Result<bool, StoreError> {
+    let written = sqlx::query!(
+        "UPDATE smshook.jobs SET progress = $3 WHERE id = $1 AND claim = $2 AND state = 'running'",
+        job_id,
+        claim,
+        &*storable(progress),
+    )
+    .execute(connection)
+    .await?;
+    Ok(written.rows_affected() == 1)
 }
 
 /// One transaction: the settlements, the actions that they pause or let go on, and then the successors of those that ended.
