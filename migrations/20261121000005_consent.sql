@@ -30,6 +30,8 @@ ALTER TABLE smshook.opt_outs
     ADD COLUMN confirm_spent_at timestamptz,
     ADD COLUMN adopted_at       timestamptz,
     ADD CONSTRAINT opt_outs_token_spent CHECK ((confirm_job_id IS NULL) = (confirm_spent_at IS NULL));
+-- Not when its transaction began: nothing is recorded before it was asked for.
+ALTER TABLE smshook.opt_outs ALTER COLUMN recorded_at SET DEFAULT clock_timestamp();
 UPDATE smshook.opt_outs o
 SET number_key = smshook.suppression_key(o.number),
     confirm_until = CASE WHEN o.source = 'message' THEN o.recorded_at + interval '5 minutes' END,

@@ -98,6 +98,12 @@ async fn where_nobody_gives_a_time_the_order_of_receipt_counts_also_within_one_c
         verdict.unwrap();
     }
     assert_eq!(in_force(&database.pool).await, 0);
+    let foreseen = "SELECT count(*) FROM v1.opt_outs WHERE recorded_at < opted_out_at";
+    assert_eq!(
+        count(&database.pool, foreseen).await,
+        0,
+        "nothing is recorded before it was asked for"
+    );
     let commits = "SELECT count(DISTINCT received_at) FROM v1.messages";
     assert_eq!(count(&database.pool, commits).await, 2, "they share a commit");
     let effects: Vec<_> = evidence(&database.pool)
